@@ -1,0 +1,261 @@
+//! Messages between a gateway and the approval service (`/v1/...`).
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Actor, Agent, Hash, Pointer, RuleRef, bundle::PolicyRef};
+
+/// The version that [`OpenHold`] carries.
+pub const VERSION: u32 = 1;
+
+/// The most items in one batch of redemptions, outcomes or detached attempts, or on one page of the feed.
+pub const MAX_BATCH: usize = 256;
+
+/// Where a hold stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldState {
+    Pending,
+    Approved,
+    Denied,
+    Expired,
+    Cancelled,
+    Used,
+}
+
+/// Body of `POST /v1/holds`: asks that a request be held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OpenHold {
+    pub v: u32,
+    /// base64url of 16 random bytes: the filter's name for this try.
+    pub attempt: String,
+    pub agent: Agent,
+    pub digest: Hash,
+    pub components: Vec<String>,
+    pub policy: PolicyRef,
+    pub rules: Vec<RuleRef>,
+    /// Hash of the united requirement; the service unites the published ones itself and compares.
+    pub requirement: Hash,
+    pub request: CapturedRequest,
+    /// What the agent says of its request: unverified text.
+    pub agent_reason: Option<String>,
+    pub idempotency_key: Option<String>,
+    pub asked: Asked,
+}
+
+/// A request as the filter captured it, redacted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapturedRequest {
+    pub method: String,
+    pub scheme: String,
+    pub authority: String,
+    pub path: String,
+    pub query: Option<String>,
+    /// Names and values; Authorization and Cookie never leave the filter.
+    pub fields: Vec<(String, String)>,
+    pub body: CapturedBody,
+}
+
+/// A captured body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CapturedBody {
+    /// base64 of what a reviewer may see; `None` where that cannot be told from the rest.
+    pub b64: Option<String>,
+    /// Bytes of the body as it arrived.
+    pub size: u64,
+    /// What was replaced by an HMAC.
+    pub redacted: Vec<Pointer>,
+}
+
+/// How the agent asked to be answered (RFC 7240).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Asked {
+    #[serde(rename = "async")]
+    pub respond_async: bool,
+    /// Seconds.
+    pub wait: Option<u64>,
+}
+
+/// Answer to `POST /v1/holds`, with 200 (an earlier hold), 201 (a new one) or 403 (denied before).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HoldAnswer {
+    pub hold: String,
+    pub state: HoldState,
+    /// Feed items with a greater `seq` are news.
+    pub seq: u64,
+    /// The deadline of `state`, in Unix seconds.
+    pub expires_at: u64,
+    pub request_state: String,
+}
+
+/// The body of an answer with 4xx or 5xx.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorAnswer {
+    /// A word for programs: `unknown_rule`, `unknown_revision`, `requirement_mismatch`, ...
+    pub error: String,
+    /// A sentence for people.
+    pub detail: String,
+}
+
+/// Body of `POST /v1/redemptions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redemptions {
+    pub items: Vec<Redemption>,
+}
+
+/// One hold to be redeemed by one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Redemption {
+    pub hold: String,
+    pub attempt: String,
+    pub digest: Hash,
+    pub agent: Agent,
+    pub requirement: Hash,
+}
+
+/// Answer to `POST /v1/redemptions`; items stand in the order of the question.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedemptionAnswers {
+    pub items: Vec<RedemptionAnswer>,
+}
+
+/// What became of one redemption: a grant, or the reason why there is none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedemptionAnswer {
+    pub hold: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<RedemptionError>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}
+
+/// Why a hold cannot be redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedemptionError {
+    Used,
+    Expired,
+    Denied,
+    Cancelled,
+    NotApproved,
+}
+
+/// Body of `POST /v1/outcomes`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcomes {
+    pub items: Vec<Outcome>,
+}
+
+/// What became of a redeemed request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    pub hold: String,
+    pub attempt: String,
+    /// Whether the filter let the request go on.
+    pub forwarded: bool,
+    /// The upstream's status, if one came.
+    pub status: Option<u16>,
+}
+
+/// Body of `POST /v1/detach`: agents that hung up while they waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detach {
+    pub items: Vec<DetachedAttempt>,
+}
+
+/// A try whose agent hung up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetachedAttempt {
+    pub attempt: String,
+}
+
+/// Answer to `GET /v1/feed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeedPage {
+    /// What to ask for `after` next.
+    pub next: u64,
+    pub items: Vec<FeedItem>,
+}
+
+/// One piece of news. A type that the reader does not know is skipped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum FeedItem {
+    Hold {
+        seq: u64,
+        hold: String,
+        state: HoldState,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<String>,
+    },
+    Agent {
+        seq: u64,
+        iss: String,
+        sub: String,
+        suspended: bool,
+    },
+    Policy {
+        seq: u64,
+        id: String,
+        serial: u64,
+        rev: Hash,
+    },
+    #[serde(other)]
+    Unknown,
+}
+
+/// Answer to `GET /v1/state`: the snapshot from which the feed goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateAnswer {
+    pub seq: u64,
+    pub suspended: Vec<Actor>,
+    pub policy: Option<PolicyRef>,
+    /// The service's clock, in Unix seconds.
+    pub now: u64,
+}
+
+/// Answer to `GET /v1/tasks/{hold}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskAnswer {
+    pub hold: String,
+    pub state: HoldState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// The deadline of `state`, in Unix seconds.
+    pub expires_at: u64,
+    pub seq: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn feed_items_of_a_newer_service_are_skipped() {
+        let page = r#"{"next":9,"more":true,"items":[
+            {"seq":7,"type":"hold","hold":"h","state":"approved","cause":null,"x":1},
+            {"seq":8,"type":"weather","wind":3}, {"seq":9,"type":"agent","iss":"i","sub":"s","suspended":true}]}"#;
+        let page: FeedPage = serde_json::from_str(page).unwrap();
+        let approved = FeedItem::Hold { seq: 7, hold: "h".into(), state: HoldState::Approved, cause: None };
+        let suspended = FeedItem::Agent { seq: 9, iss: "i".into(), sub: "s".into(), suspended: true };
+        assert_eq!(page.items, [approved, FeedItem::Unknown, suspended]);
+    }
+
+    #[test]
+    fn requests_refuse_members_that_they_do_not_know() {
+        assert!(serde_json::from_str::<Detach>(r#"{"items":[{"attempt":"a"}]}"#).is_ok());
+        assert!(serde_json::from_str::<Detach>(r#"{"items":[{"attempt":"a","x":1}]}"#).is_err());
+        assert!(serde_json::from_str::<Outcomes>(r#"{"items":[],"x":1}"#).is_err());
+    }
+}
