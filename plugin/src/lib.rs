@@ -1,0 +1,228 @@
+//! The filter: proxy-wasm's callbacks around [`holdgate_gate`], and nothing else.
+//!
+//! Every root context has a gate of its own, so that a new configuration in the same VM starts clean while the old
+//! one's streams end. No borrow of the gate is held while the host is called: an answer to a stream enters the VM anew.
+
+mod host;
+
+use std::{cell::RefCell, collections::HashMap, rc::Rc};
+
+use holdgate_gate::{Config, ConfigError, Gate, RootCall, Step, StreamId};
+use proxy_wasm::{
+    traits::{Context, HttpContext, RootContext},
+    types::{Action, ContextType, LogLevel},
+};
+
+/// Milliseconds between two ticks: the longest that a woken stream waits for its place in a bounded batch.
+const TICK: u64 = 25;
+
+/// Where the gateway's credential stands in the proxy's environment.
+const CREDENTIAL: &str = "HOLDGATE_GATEWAY_CREDENTIAL";
+
+proxy_wasm::main! {{
+    proxy_wasm::set_log_level(LogLevel::Info);
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, calls: HashMap::new() }));
+}}
+
+/// What the streams of a root context share.
+struct Shared {
+    gate: RefCell<Gate>,
+    service: host::Service,
+}
+
+struct Root {
+    id: u32,
+    gate: Option<Rc<Shared>>,
+    calls: HashMap<u32, RootCall>,
+}
+
+impl Context for Root {
+    fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
+        if let (Some(call), Some(shared)) = (self.calls.remove(&token), self.gate.clone()) {
+            let answer = host::answer(headers, body);
+            let commands = shared.gate.borrow_mut().root_answer(host::now(), call, answer);
+            self.carry_out(&shared, commands);
+        }
+    }
+}
+
+impl RootContext for Root {
+    fn on_configure(&mut self, size: usize) -> bool {
+        match configure(size) {
+            Ok(shared) => {
+                self.gate = Some(Rc::new(shared));
+                host::tick_every(TICK);
+                true
+            }
+            Err(error) => {
+                host::log(LogLevel::Error, &format!("the filter's configuration is refused: {error}"));
+                false
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        if let Some(shared) = self.gate.clone() {
+            let commands = shared.gate.borrow_mut().tick(host::now());
+            self.carry_out(&shared, commands);
+        }
+    }
+
+    fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
+        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New }))
+    }
+
+    fn get_type(&self) -> Option<ContextType> {
+        Some(ContextType::HttpContext)
+    }
+}
+
+fn configure(size: usize) -> Result<Shared, ConfigError> {
+    let config = Config::parse(&host::configuration(size))?;
+    let credential = std::env::var(CREDENTIAL).ok().filter(|credential| !credential.is_empty());
+    let credential = credential.ok_or(ConfigError::Credential)?;
+    let service = host::Service {
+        cluster: config.approval.cluster.clone(),
+        authority: config.approval.authority.clone(),
+        authorization: format!("Bearer {credential}"),
+    };
+    let gate = Gate::new(config, &credential, Box::new(host::nonce));
+    Ok(Shared { gate: RefCell::new(gate), service })
+}
+
+impl Root {
+    /// Carries commands out; a callout that fails at once is answered at once, which may bring more commands.
+    fn carry_out(&mut self, shared: &Shared, commands: Vec<holdgate_gate::Command>) {
+        use holdgate_gate::Command;
+        let mut commands = std::collections::VecDeque::from(commands);
+        while let Some(command) = commands.pop_front() {
+            match command {
+                Command::Forward { stream, permit } => host::in_stream(stream, self.id, || host::resume(permit)),
+                Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
+                Command::Warn(text) => host::log(LogLevel::Warn, &text),
+                Command::Call { call, callout } => match host::call(&shared.service, &callout) {
+                    Some(token) => {
+                        self.calls.insert(token, call);
+                    }
+                    None => commands.extend(shared.gate.borrow_mut().root_answer(host::now(), call, None)),
+                },
+            }
+        }
+    }
+}
+
+/// One request as the host shows it; what is known of it is in the gate.
+struct Stream {
+    id: StreamId,
+    /// `None` where the root context has no configuration: nothing passes.
+    shared: Option<Rc<Shared>>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    New,
+    /// The gate decides.
+    Waiting,
+    /// It goes on, body and all.
+    Passing,
+    /// It was answered here.
+    Answered,
+}
+
+impl Stream {
+    /// Carries a step out and says what the host is to do with the request.
+    fn carry_out(&mut self, shared: &Shared, mut step: Step) -> Action {
+        loop {
+            match step {
+                Step::Forward(permit) => {
+                    self.phase = Phase::Passing;
+                    host::mark(permit);
+                    return Action::Continue;
+                }
+                Step::Await => {
+                    self.phase = Phase::Waiting;
+                    return Action::Pause;
+                }
+                Step::Reply(reply) => {
+                    self.phase = Phase::Answered;
+                    host::reply(&reply);
+                    return Action::Pause;
+                }
+                Step::Call(callout) => match host::call(&shared.service, &callout) {
+                    Some(_token) => step = Step::Await,
+                    None => step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, None),
+                },
+            }
+        }
+    }
+}
+
+impl Context for Stream {
+    fn on_http_call_response(&mut self, _token: u32, headers: usize, body: usize, _trailers: usize) {
+        if let (Phase::Waiting, Some(shared)) = (self.phase, self.shared.clone()) {
+            let answer = host::answer(headers, body);
+            let step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, answer);
+            self.carry_out(&shared, step);
+        }
+    }
+
+    fn on_done(&mut self) -> bool {
+        if let Some(shared) = &self.shared {
+            shared.gate.borrow_mut().closed(self.id);
+        }
+        true
+    }
+}
+
+impl HttpContext for Stream {
+    fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        let Some(shared) = self.shared.clone() else {
+            self.phase = Phase::Answered;
+            host::reply_unconfigured();
+            return Action::Pause;
+        };
+        let opened = shared.gate.borrow_mut().head(host::now(), self.id, host::request_headers(), end);
+        opened.remove.iter().for_each(|name| host::remove_request_header(name));
+        self.carry_out(&shared, opened.step)
+    }
+
+    fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
+        let Some(shared) = self.shared.clone() else { return Action::Pause };
+        match self.phase {
+            Phase::Passing => return Action::Continue,
+            Phase::New | Phase::Answered => return Action::Pause,
+            Phase::Waiting => {}
+        }
+        if !shared.gate.borrow().awaits_body(self.id) {
+            return Action::Pause;
+        }
+        let step = if end {
+            let body = host::request_body(size);
+            shared.gate.borrow_mut().body(host::now(), self.id, body)
+        } else {
+            shared.gate.borrow_mut().body_so_far(self.id, size)
+        };
+        self.carry_out(&shared, step)
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        let Some(shared) = self.shared.clone() else { return Action::Pause };
+        match self.phase {
+            Phase::Passing => Action::Continue,
+            Phase::New | Phase::Answered => Action::Pause,
+            Phase::Waiting => {
+                let step = shared.gate.borrow_mut().trailers(self.id);
+                self.carry_out(&shared, step)
+            }
+        }
+    }
+
+    fn on_http_response_headers(&mut self, _count: usize, _end: bool) -> Action {
+        if let Some(shared) = &self.shared {
+            let status = host::response_status();
+            shared.gate.borrow_mut().response(self.id, status);
+        }
+        Action::Continue
+    }
+}

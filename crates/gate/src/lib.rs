@@ -1,0 +1,18 @@
+//! One request's life as a state machine without I/O: canonical form, identity, verdict, hold, grant.
+//!
+//! A host driver (the `plugin`, or a native one) feeds events in and carries out the [`Step`]s and [`Command`]s that
+//! come back. Time and randomness come in with the events. A request can go on only with a [`Permit`].
+
+mod canonical;
+mod capture;
+pub mod config;
+mod gate;
+mod identity;
+mod permit;
+mod reply;
+
+pub use canonical::{Head, Malformed};
+pub use config::{Config, ConfigError};
+pub use gate::{Answer, Callout, Command, Gate, Nonce, Opened, RootCall, Step, StreamId};
+pub use permit::Permit;
+pub use reply::Reply;

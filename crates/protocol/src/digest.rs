@@ -121,8 +121,14 @@ mod tests {
     fn what_is_bound_changes_the_digest_and_what_is_not_does_not() {
         let base = sample(&[("content-type", "application/json")], b"{}");
         for unbound in [
-            ("authorization", "Bearer x"), ("user-agent", "x"), ("x-envoy-any", "x"), ("x-b3-new", "x"),
-            ("x-forwarded-for", "x"), ("x-volatile", "x"), ("content-length", "2"), ("prefer", "wait=1"),
+            ("authorization", "Bearer x"),
+            ("user-agent", "x"),
+            ("x-envoy-any", "x"),
+            ("x-b3-new", "x"),
+            ("x-forwarded-for", "x"),
+            ("x-volatile", "x"),
+            ("content-length", "2"),
+            ("prefer", "wait=1"),
         ] {
             assert_eq!(sample(&[("content-type", "application/json"), unbound], b"{}"), base, "{unbound:?}");
         }

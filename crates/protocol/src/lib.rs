@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod bundle;
 pub mod digest;
+pub mod duration;
 pub mod gateway;
 pub mod grant;
 pub mod hash;

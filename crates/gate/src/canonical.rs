@@ -1,0 +1,235 @@
+//! The canonical form of a request's head: what is matched, digested and forwarded are the same octets.
+//!
+//! Nothing is repaired here. A head that two readers could read in two ways is refused; only the authority is
+//! normalised (case, default port), and headers that only Holdgate or the proxy may set are dropped.
+
+use holdgate_protocol::digest::RequestHead;
+
+/// The longest method, in bytes.
+const MAX_METHOD: usize = 32;
+
+/// Fields that may stand in a request once only.
+const SINGLETONS: [&str; 9] = [
+    "authorization",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "prefer",
+    "transfer-encoding",
+];
+
+/// The head of a request in canonical form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub method: String,
+    pub scheme: String,
+    pub authority: String,
+    pub path: String,
+    pub query: Option<String>,
+    /// Names in lower case, in the order of arrival, without reserved ones.
+    pub fields: Vec<(String, String)>,
+}
+
+/// Why a head has no single reading: a sentence for the agent's author, without the offending bytes.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+fn malformed<T>(detail: impl Into<String>) -> Result<T, Malformed> {
+    Err(Malformed(detail.into()))
+}
+
+impl Head {
+    /// Reads the header map of a request, pseudo-headers included. `token_header` is a singleton too.
+    pub fn read(pairs: Vec<(Vec<u8>, Vec<u8>)>, token_header: &str) -> Result<Head, Malformed> {
+        let (mut method, mut scheme, mut authority, mut target) = (None, None, None, None);
+        let mut fields = Vec::with_capacity(pairs.len());
+        for (name, value) in pairs {
+            let Ok(name) = String::from_utf8(name) else { return malformed("a header name is not ASCII") };
+            let Ok(value) = String::from_utf8(value) else {
+                return malformed(format!("the value of `{name}` is not UTF-8"));
+            };
+            if value.chars().any(|character| character.is_control() && character != '\t') {
+                return malformed(format!("the value of `{name}` has a control character"));
+            }
+            let pseudo = match name.as_str() {
+                ":method" => &mut method,
+                ":scheme" => &mut scheme,
+                ":authority" => &mut authority,
+                ":path" => &mut target,
+                _ => {
+                    check_name(&name)?;
+                    if !is_reserved(name.as_bytes()) {
+                        fields.push((name, value));
+                    }
+                    continue;
+                }
+            };
+            if pseudo.replace(value).is_some() {
+                return malformed(format!("`{name}` stands there twice"));
+            }
+        }
+        let once = |name: &str| fields.iter().filter(|(other, _)| other == name).count() <= 1;
+        if let Some(name) = SINGLETONS.iter().chain([&token_header]).find(|name| !once(name)) {
+            return malformed(format!("`{name}` stands there twice"));
+        }
+        let scheme = scheme.filter(|scheme| scheme == "http" || scheme == "https");
+        let Some(scheme) = scheme else { return malformed("the scheme is neither http nor https") };
+        let (path, query) = split_target(target.as_deref().unwrap_or_default())?;
+        Ok(Head {
+            method: check_method(method.unwrap_or_default())?,
+            authority: normalise_authority(authority.as_deref().unwrap_or_default(), &scheme)?,
+            scheme,
+            path: path.to_owned(),
+            query: query.map(str::to_owned),
+            fields,
+        })
+    }
+
+    /// The value of a field that stands there once.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The authority without its port.
+    pub fn host(&self) -> &str {
+        match self.authority.rsplit_once(':') {
+            Some((host, port)) if !port.ends_with(']') => host,
+            _ => &self.authority,
+        }
+    }
+
+    /// Whether the client wants to leave HTTP behind.
+    pub fn upgrades(&self) -> bool {
+        self.field("upgrade").is_some()
+    }
+
+    /// The head as the request digest takes it.
+    pub fn for_digest(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            scheme: &self.scheme,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            fields: &self.fields,
+        }
+    }
+}
+
+/// Whether only Holdgate or the proxy may set the header, so that what arrives of it never goes on.
+pub(crate) fn is_reserved(name: &[u8]) -> bool {
+    name.starts_with(b"holdgate-") || name.starts_with(b"x-envoy-")
+}
+
+fn check_name(name: &str) -> Result<(), Malformed> {
+    let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^`|~".contains(&byte);
+    if name.contains('_') {
+        return malformed("a header name has `_`, which some servers read as `-`");
+    }
+    if name.is_empty() || !name.bytes().all(token) { malformed("a header name is not a token") } else { Ok(()) }
+}
+
+fn check_method(method: String) -> Result<String, Malformed> {
+    let upper = method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
+    if method.is_empty() || method.len() > MAX_METHOD || !upper {
+        return malformed("the method is not a word in upper case");
+    }
+    if method == "CONNECT" { malformed("CONNECT is not served") } else { Ok(method) }
+}
+
+fn normalise_authority(authority: &str, scheme: &str) -> Result<String, Malformed> {
+    let lower = authority.to_ascii_lowercase();
+    let (host, port) = match lower.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (lower.as_str(), None),
+    };
+    let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
+    let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let sound = match literal {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && host.bytes().all(name) && !host.ends_with('.'),
+    };
+    if !sound || port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with(['0', '+'])) {
+        return malformed("the authority is not a host with an optional port");
+    }
+    let default = if scheme == "https" { "443" } else { "80" };
+    Ok(match port {
+        Some(port) if port != default => format!("{host}:{port}"),
+        _ => host.to_owned(),
+    })
+}
+
+fn split_target(target: &str) -> Result<(&str, Option<&str>), Malformed> {
+    let (path, query) = match target.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (target, None),
+    };
+    if !path.starts_with('/') {
+        return malformed("the path does not start with `/`");
+    }
+    if path.contains("//") {
+        return malformed("the path has an empty segment");
+    }
+    if path.contains(';') {
+        return malformed("the path has a parameter (`;`)");
+    }
+    if path.split('/').any(|segment| segment == "." || segment == "..") {
+        return malformed("the path has a dot segment");
+    }
+    check_octets(path, |byte| is_path_octet(byte) || byte == b'/', "path")?;
+    if let Some(query) = query {
+        check_octets(query, |byte| is_path_octet(byte) || b"/?;".contains(&byte), "query")?;
+    }
+    Ok((path, query))
+}
+
+/// What may stand unescaped in a segment: RFC 3986 `pchar` without `;`.
+fn is_path_octet(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
+}
+
+/// Every octet stands for itself, or is escaped with upper-case digits because it could not.
+fn check_octets(text: &str, plain: impl Fn(u8) -> bool, part: &str) -> Result<(), Malformed> {
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            if !plain(byte) {
+                return malformed(format!("the {part} has a character that must be escaped"));
+            }
+            continue;
+        }
+        let (Some(high), Some(low)) = (bytes.next().and_then(hex), bytes.next().and_then(hex)) else {
+            return malformed(format!("the {part} has an escape that is not `%` and two upper-case hex digits"));
+        };
+        let escaped = high << 4 | low;
+        let separator = part == "path" && b"/\\;%".contains(&escaped);
+        if escaped.is_ascii_control() || separator {
+            return malformed(format!("the {part} has an escaped control character or separator"));
+        }
+        // In a query `&`, `=`, `+` and the like mean something else when they are escaped.
+        let needless = if part == "path" { is_path_octet(escaped) } else { is_unreserved(escaped) };
+        if needless {
+            return malformed(format!("the {part} escapes a character that needs no escape"));
+        }
+    }
+    Ok(())
+}
+
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+use super::*;
+
+fn read(extra: &[(&str, &[u8])], target: &str) -> Result<Head, Malformed> {
+    let mut pairs: Vec<(&str, &[u8])> = vec![
+        (":method", b"POST"),
+        (":scheme", b"http"),
+        (":authority", b"IAM.example:80"),
+        (":path", target.as_bytes()),
+    ];
+    for (name, value) in extra {
+        pairs.retain(|(other, _)| !(name.starts_with(':') && other == name));
+        pairs.push((name, value));
+    }
+    Head::read(pairs.into_iter().map(|(n, v)| (n.as_bytes().to_vec(), v.to_vec())).collect(), "authorization")
+}
+
+#[track_caller]
+fn check_refused(extra: &[(&str, &[u8])], target: &str, detail: &str) {
+    assert_eq!(read(extra, target), Err(Malformed(detail.into())), "{target}");
+}
+
+#[test]
+fn a_plain_head_is_read_and_its_authority_normalised() {
+    let head = read(&[("x-a", "é".as_bytes()), ("holdgate-x", b"1"), ("x-envoy-y", b"1")], "/iam/a%20b?x=%26&y").unwrap();
+    assert_eq!((head.authority.as_str(), head.host()), ("iam.example", "iam.example"));
+    assert_eq!((head.path.as_str(), head.query.as_deref()), ("/iam/a%20b", Some("x=%26&y")));
+    assert_eq!(head.fields, [("x-a".to_owned(), "é".to_owned())]);
+    let head = read(&[(":authority", b"[::1]:8443"), (":scheme", b"https")], "/").unwrap();
+    assert_eq!((head.authority.as_str(), head.host()), ("[::1]:8443", "[::1]"));
+    assert_eq!(read(&[(":authority", b"[::1]")], "/").unwrap().host(), "[::1]");
+}
+
+#[test]
+fn a_target_with_two_readings_is_refused() {
+    for (target, detail) in [
+        ("iam", "the path does not start with `/`"),
+        ("http://a/iam", "the path does not start with `/`"),
+        ("*", "the path does not start with `/`"),
+        ("//iam", "the path has an empty segment"),
+        ("/iam//users", "the path has an empty segment"),
+        ("/iam/./users", "the path has a dot segment"),
+        ("/iam/..", "the path has a dot segment"),
+        ("/iam/users;v=1", "the path has a parameter (`;`)"),
+        ("/iam/%75sers", "the path escapes a character that needs no escape"),
+        ("/iam/%2e%2e/x", "the path has an escape that is not `%` and two upper-case hex digits"),
+        ("/iam/%2E%2E/x", "the path escapes a character that needs no escape"),
+        ("/iam%2Fusers", "the path has an escaped control character or separator"),
+        ("/iam%5Cusers", "the path has an escaped control character or separator"),
+        ("/iam/%2575sers", "the path has an escaped control character or separator"),
+        ("/iam/users%3Bx", "the path has an escaped control character or separator"),
+        ("/iam/users%00", "the path has an escaped control character or separator"),
+        ("/iam/users%c3%a9", "the path has an escape that is not `%` and two upper-case hex digits"),
+        ("/iam/%4", "the path has an escape that is not `%` and two upper-case hex digits"),
+        ("/iam/us\\ers", "the path has a character that must be escaped"),
+        ("/iam/us ers", "the path has a character that must be escaped"),
+        ("/iam/é", "the path has a character that must be escaped"),
+        ("/iam/users#x", "the path has a character that must be escaped"),
+        ("/iam?a#b", "the query has a character that must be escaped"),
+        ("/iam?%61=1", "the query escapes a character that needs no escape"),
+        ("/iam?a=%0A", "the query has an escaped control character or separator"),
+    ] {
+        check_refused(&[], target, detail);
+    }
+    assert!(read(&[], "/iam/%C3%A9/a:b@c").is_ok());
+}
+
+#[test]
+fn headers_with_two_readings_are_refused() {
+    check_refused(&[("x-a", b"\xff")], "/", "the value of `x-a` is not UTF-8");
+    check_refused(&[("x-a", b"1\r\nx-b: 2")], "/", "the value of `x-a` has a control character");
+    check_refused(&[("x_a", b"1")], "/", "a header name has `_`, which some servers read as `-`");
+    check_refused(&[("X-A", b"1")], "/", "a header name is not a token");
+    check_refused(&[(":x", b"1")], "/", "a header name is not a token");
+    for name in SINGLETONS {
+        check_refused(&[(name, b"1"), (name, b"1")], "/", &format!("`{name}` stands there twice"));
+    }
+    let pairs = [(":method", "GET"), (":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
+    let pairs = pairs.map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(Head::read(pairs.to_vec(), "authorization"), Err(Malformed("`:method` stands there twice".into())));
+}
+
+#[test]
+fn methods_schemes_and_authorities_outside_http_are_refused() {
+    for method in ["get", "", "GE T", "G\u{c9}T"] {
+        check_refused(&[(":method", method.as_bytes())], "/", "the method is not a word in upper case");
+    }
+    check_refused(&[(":method", b"CONNECT")], "/", "CONNECT is not served");
+    check_refused(&[(":scheme", b"ftp")], "/", "the scheme is neither http nor https");
+    for authority in ["", "a b", "user@a", "a:0", "a:99999", "a:+1", "a:08", "a.", "[::g]", "a:b:c", "a/b"] {
+        let detail = "the authority is not a host with an optional port";
+        check_refused(&[(":authority", authority.as_bytes())], "/", detail);
+    }
+}

@@ -1,0 +1,328 @@
+//! The plugin's configuration: what stands in the JSON text, and what it resolves to.
+
+use std::collections::HashSet;
+
+use holdgate_engine::Policy;
+use holdgate_protocol::{
+    Json,
+    bundle::{BundleError, SignedBundle},
+    duration,
+    jws::{Jwks, KeyError, Keys},
+};
+use serde::Deserialize;
+
+/// The checked configuration of a filter.
+#[derive(Debug)]
+pub struct Config {
+    pub group: String,
+    pub approval: Approval,
+    pub identity: Identity,
+    pub bundle_keys: Keys,
+    pub grant_keys: Keys,
+    /// The id that a bundle must have; `None` accepts any that is signed.
+    pub policy: Option<String>,
+    pub min_serial: u64,
+    /// A bundle that stands in the configuration itself, verified; `None` means that it is fetched.
+    pub bundle: Option<Policy>,
+    /// Bytes of a body that is read or held.
+    pub max_body: usize,
+    /// Bytes of bodies that one worker keeps parked.
+    pub max_parked_bytes: usize,
+    /// Milliseconds for which a stream is held at most before the agent gets a ticket.
+    pub max_wait: u64,
+    /// Milliseconds after which the feed is stale.
+    pub feed_max_age: u64,
+    /// Seconds for which the service may keep a feed request open.
+    pub feed_wait: u64,
+    pub on_stale: OnStale,
+}
+
+/// How the approval service is reached.
+#[derive(Debug)]
+pub struct Approval {
+    pub cluster: String,
+    pub authority: String,
+    /// Milliseconds for every callout but the feed's.
+    pub timeout: u64,
+    /// The `iss` of its grants.
+    pub issuer: String,
+}
+
+/// How agents are identified.
+#[derive(Debug)]
+pub struct Identity {
+    /// The header that carries the token; in `authorization` it stands behind `Bearer `.
+    pub header: String,
+    /// Whether the upstream gets the token.
+    pub forward: bool,
+    pub untagged: Untagged,
+    pub issuers: Vec<Issuer>,
+}
+
+/// An issuer of agents' tokens that is trusted.
+#[derive(Debug)]
+pub struct Issuer {
+    pub iss: String,
+    pub aud: String,
+    pub keys: Keys,
+    pub owner_claim: String,
+}
+
+/// What happens to a request without a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Untagged {
+    Deny,
+    Evaluate,
+}
+
+/// What happens to routine requests while the feed is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnStale {
+    Deny,
+    AllowRoutine,
+}
+
+/// Why a configuration is refused; the message names the field.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    #[error("the configuration is not JSON with a single reading: {0}")]
+    Json(#[from] holdgate_protocol::json::JsonError),
+    #[error("the configuration does not have the documented shape: {0}")]
+    Shape(#[from] serde_json::Error),
+    #[error("`{0}` must not be empty")]
+    Empty(&'static str),
+    #[error("`{field}`: `{value}` is not a duration such as `45s`, `10m` or `1h`")]
+    Duration { field: &'static str, value: String },
+    #[error("`{field}`: {error}")]
+    Keys { field: String, error: KeyError },
+    #[error("`identity.issuers[{0}].algs`: this version verifies [\"EdDSA\"] and nothing else")]
+    Algorithms(usize),
+    #[error("`identity.issuers`: the issuer `{0}` stands there twice")]
+    DuplicateIssuer(String),
+    #[error("`identity.header`: `{0}` cannot carry a token; use `authorization` or a lower-case name of your own")]
+    Header(String),
+    #[error("`bundle`: {0}")]
+    Bundle(#[from] BundleError),
+    #[error("`bundle`: {0}")]
+    Policy(#[from] holdgate_engine::LoadError),
+    #[error("`bundle`: its id is `{found}`, but `policy` says `{expected}`")]
+    PolicyId { found: String, expected: String },
+    #[error("`bundle`: its serial {found} is lower than `min_serial` {min}")]
+    Serial { found: u64, min: u64 },
+    #[error("`{0}` must be greater than 0")]
+    Zero(&'static str),
+    #[error("`host`: this version knows `envoy` only")]
+    Host,
+    #[error("HOLDGATE_GATEWAY_CREDENTIAL is missing; name it in vm_config.environment_variables.host_env_keys")]
+    Credential,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawConfig {
+    group: String,
+    approval: RawApproval,
+    identity: RawIdentity,
+    bundle_keys: Jwks,
+    grant_keys: Jwks,
+    policy: Option<String>,
+    #[serde(default)]
+    min_serial: u64,
+    bundle: Option<SignedBundle>,
+    #[serde(default = "default_max_body")]
+    max_body: usize,
+    #[serde(default = "default_max_parked_bytes")]
+    max_parked_bytes: usize,
+    #[serde(default = "default_max_wait")]
+    max_wait: String,
+    #[serde(default = "default_feed_max_age")]
+    feed_max_age: String,
+    #[serde(default = "default_feed_wait")]
+    feed_wait: String,
+    #[serde(default = "default_on_stale")]
+    on_stale: OnStale,
+    #[serde(default = "default_host")]
+    host: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawApproval {
+    cluster: String,
+    authority: String,
+    #[serde(default = "default_timeout")]
+    timeout: String,
+    #[serde(default = "default_issuer")]
+    issuer: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIdentity {
+    #[serde(default = "default_header")]
+    header: String,
+    #[serde(default = "default_forward")]
+    forward: bool,
+    #[serde(default = "default_untagged")]
+    untagged: Untagged,
+    issuers: Vec<RawIssuer>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIssuer {
+    iss: String,
+    aud: String,
+    algs: Vec<String>,
+    jwks: Jwks,
+    #[serde(default = "default_owner_claim")]
+    owner_claim: String,
+    /// The issuer of the persons that `owner_claim` names. The approval service resolves it; the filter only checks it.
+    owner_issuer: Option<String>,
+}
+
+fn default_max_body() -> usize {
+    1024 * 1024
+}
+fn default_max_parked_bytes() -> usize {
+    256 * 1024 * 1024
+}
+fn default_max_wait() -> String {
+    "45s".into()
+}
+fn default_feed_max_age() -> String {
+    "60s".into()
+}
+fn default_feed_wait() -> String {
+    "25s".into()
+}
+fn default_on_stale() -> OnStale {
+    OnStale::Deny
+}
+fn default_host() -> String {
+    "envoy".into()
+}
+fn default_timeout() -> String {
+    "5s".into()
+}
+fn default_issuer() -> String {
+    "holdgate-approval".into()
+}
+fn default_header() -> String {
+    "authorization".into()
+}
+fn default_forward() -> bool {
+    true
+}
+fn default_untagged() -> Untagged {
+    Untagged::Deny
+}
+fn default_owner_claim() -> String {
+    "owner".into()
+}
+
+impl Config {
+    /// Reads and checks the text of a configuration.
+    pub fn parse(text: &[u8]) -> Result<Config, ConfigError> {
+        Json::parse(text)?;
+        let raw: RawConfig = serde_json::from_slice(text)?;
+        if raw.host != "envoy" {
+            return Err(ConfigError::Host);
+        }
+        let bundle_keys = keys("bundle_keys", &raw.bundle_keys)?;
+        let signed = raw.bundle.map(|signed| signed.open(&bundle_keys)).transpose()?;
+        let bundle = signed.map(|bytes| Policy::load(&bytes)).transpose()?;
+        let config = Config {
+            group: not_empty("group", raw.group)?,
+            approval: Approval {
+                cluster: not_empty("approval.cluster", raw.approval.cluster)?,
+                authority: not_empty("approval.authority", raw.approval.authority)?,
+                timeout: milliseconds("approval.timeout", &raw.approval.timeout)?,
+                issuer: not_empty("approval.issuer", raw.approval.issuer)?,
+            },
+            identity: identity(raw.identity)?,
+            bundle_keys,
+            grant_keys: keys("grant_keys", &raw.grant_keys)?,
+            policy: raw.policy.map(|id| not_empty("policy", id)).transpose()?,
+            min_serial: raw.min_serial,
+            bundle: None,
+            max_body: positive("max_body", raw.max_body)?,
+            max_parked_bytes: positive("max_parked_bytes", raw.max_parked_bytes)?,
+            max_wait: milliseconds("max_wait", &raw.max_wait)?,
+            feed_max_age: milliseconds("feed_max_age", &raw.feed_max_age)?,
+            feed_wait: milliseconds("feed_wait", &raw.feed_wait)? / 1000,
+            on_stale: raw.on_stale,
+        };
+        if let Some(policy) = &bundle {
+            config.accepts(policy)?;
+        }
+        Ok(Config { bundle, ..config })
+    }
+
+    /// Whether a signed policy is one that this filter is to enforce.
+    pub fn accepts(&self, policy: &Policy) -> Result<(), ConfigError> {
+        let reference = policy.reference();
+        if let Some(expected) = self.policy.as_ref().filter(|id| **id != reference.id) {
+            return Err(ConfigError::PolicyId { found: reference.id.clone(), expected: expected.clone() });
+        }
+        if reference.serial < self.min_serial {
+            return Err(ConfigError::Serial { found: reference.serial, min: self.min_serial });
+        }
+        Ok(())
+    }
+}
+
+fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
+    let lower = raw.header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| raw.header.starts_with(prefix))
+        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&&*raw.header);
+    if taken || !lower {
+        return Err(ConfigError::Header(raw.header));
+    }
+    if raw.issuers.is_empty() {
+        return Err(ConfigError::Empty("identity.issuers"));
+    }
+    let mut seen = HashSet::new();
+    let mut issuers = Vec::new();
+    for (index, issuer) in raw.issuers.into_iter().enumerate() {
+        if issuer.algs != ["EdDSA"] {
+            return Err(ConfigError::Algorithms(index));
+        }
+        if !seen.insert(issuer.iss.clone()) {
+            return Err(ConfigError::DuplicateIssuer(issuer.iss));
+        }
+        if issuer.owner_issuer.is_some_and(|owner_issuer| owner_issuer.is_empty()) {
+            return Err(ConfigError::Empty("identity.issuers[].owner_issuer"));
+        }
+        issuers.push(Issuer {
+            iss: not_empty("identity.issuers[].iss", issuer.iss)?,
+            aud: not_empty("identity.issuers[].aud", issuer.aud)?,
+            keys: keys(&format!("identity.issuers[{index}].jwks"), &issuer.jwks)?,
+            owner_claim: not_empty("identity.issuers[].owner_claim", issuer.owner_claim)?,
+        });
+    }
+    Ok(Identity { header: raw.header, forward: raw.forward, untagged: raw.untagged, issuers })
+}
+
+fn keys(field: &str, jwks: &Jwks) -> Result<Keys, ConfigError> {
+    Keys::new(jwks).map_err(|error| ConfigError::Keys { field: field.to_owned(), error })
+}
+
+fn not_empty(field: &'static str, value: String) -> Result<String, ConfigError> {
+    if value.is_empty() { Err(ConfigError::Empty(field)) } else { Ok(value) }
+}
+
+fn positive(field: &'static str, value: usize) -> Result<usize, ConfigError> {
+    if value == 0 { Err(ConfigError::Zero(field)) } else { Ok(value) }
+}
+
+fn milliseconds(field: &'static str, value: &str) -> Result<u64, ConfigError> {
+    let seconds = duration::seconds(value).and_then(|seconds| seconds.checked_mul(1000));
+    seconds.ok_or_else(|| ConfigError::Duration { field, value: value.to_owned() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,61 @@
+use holdgate_protocol::jws::PrivateKey;
+use serde_json::{Value, json};
+
+use super::*;
+
+fn sample() -> Value {
+    let jwks = json!({"keys": [PrivateKey::from_seed(&[1; 32]).to_public_jwk()]});
+    json!({
+        "group": "edge",
+        "approval": {"cluster": "approval", "authority": "approval.internal"},
+        "identity": {"issuers": [{"iss": "https://idp.example", "aud": "https://api.example", "algs": ["EdDSA"], "jwks": jwks}]},
+        "bundle_keys": jwks,
+        "grant_keys": jwks,
+    })
+}
+
+fn parse(change: impl FnOnce(&mut Value)) -> Result<Config, String> {
+    let mut config = sample();
+    change(&mut config);
+    Config::parse(config.to_string().as_bytes()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn defaults_are_the_documented_ones() {
+    let config = parse(|_| {}).unwrap();
+    assert_eq!((config.max_body, config.max_parked_bytes), (1 << 20, 256 << 20));
+    assert_eq!((config.max_wait, config.feed_max_age, config.feed_wait), (45_000, 60_000, 25));
+    assert_eq!((config.approval.timeout, config.approval.issuer.as_str()), (5_000, "holdgate-approval"));
+    assert_eq!((config.identity.header.as_str(), config.identity.forward), ("authorization", true));
+    assert_eq!((config.on_stale, config.identity.untagged), (OnStale::Deny, Untagged::Deny));
+}
+
+#[test]
+fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
+    let refused = |pointer: &str, value: Value| {
+        parse(|config| {
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            let parent = config.pointer_mut(parent).unwrap();
+            parent.as_object_mut().unwrap().insert(name.to_owned(), value);
+        })
+        .unwrap_err()
+    };
+    assert!(refused("/grop", json!("x")).contains("unknown field `grop`"));
+    assert_eq!(refused("/group", json!("")), "`group` must not be empty");
+    assert_eq!(
+        refused("/max_wait", json!("45")),
+        "`max_wait`: `45` is not a duration such as `45s`, `10m` or `1h`"
+    );
+    assert_eq!(refused("/max_body", json!(0)), "`max_body` must be greater than 0");
+    assert_eq!(refused("/host", json!("ngx-wasm")), "`host`: this version knows `envoy` only");
+    assert_eq!(refused("/grant_keys", json!({"keys": []})), "`grant_keys`: the set has no keys");
+    let private = json!({"keys": [PrivateKey::from_seed(&[1; 32]).to_private_jwk()]});
+    assert!(refused("/bundle_keys", private).contains("`bundle_keys`: key 0: it contains a private key"));
+    assert!(refused("/identity/header", json!("holdgate-token")).contains("cannot carry a token"));
+    assert!(refused("/identity/header", json!("X-Token")).contains("cannot carry a token"));
+    assert_eq!(refused("/identity/issuers", json!([])), "`identity.issuers` must not be empty");
+    assert!(refused("/identity/issuers/0/algs", json!(["RS256"])).contains("`identity.issuers[0].algs`"));
+    let unsigned = json!({"bundle": "e30", "jws": "e30..AA"});
+    assert!(refused("/bundle", unsigned).starts_with("`bundle`: the signature does not count"));
+    assert!(Config::parse(b"{\"group\":\"a\",\"group\":\"b\"}").unwrap_err().to_string().contains("same key twice"));
+}

@@ -1,0 +1,278 @@
+//! The gate of one root context: every request that waits, the feed that wakes it, and the policy in force.
+//!
+//! Requests that are allowed or refused at once leave no trace here. A request that waits is a `Stream`; what happens
+//! to it in its own callbacks is in `stream`, what the root's timer and answers do is in `root`.
+
+mod call;
+mod root;
+mod stream;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    rc::Rc,
+};
+
+use holdgate_engine::{Checkpoint, Policy};
+use holdgate_protocol::{
+    Actor, Hash,
+    digest::RequestDigest,
+    gateway::{DetachedAttempt, HoldState, Outcome},
+};
+
+use crate::{Config, Head, Permit, Reply, capture::Redactor, identity::Identity};
+
+/// The host's number for a stream; never used twice by one VM.
+pub type StreamId = u32;
+
+/// Gives 16 random bytes; `None` where the host has no randomness, and then nothing is held or let through by a grant.
+pub type Nonce = Box<dyn FnMut() -> Option<[u8; 16]>>;
+
+/// The most streams that are answered in one VM entry: V8's stack ends at about 300 (facts of Envoy's deferred replies).
+const MAX_REPLIES: usize = 64;
+
+/// The most woken streams that are evaluated again in one VM entry.
+const MAX_WOKEN: usize = 256;
+
+/// Milliseconds for which feed items without a waiting stream are kept: a decision may come before the answer to its hold.
+const NEWS_KEPT: u64 = 30_000;
+
+/// The most such items; beyond that they are dropped, and a stream that needed one gets a ticket in the end.
+const MAX_NEWS: usize = 65_536;
+
+/// Milliseconds between two tries to reach the service from the root context.
+const RETRY: u64 = 1_000;
+
+/// Seconds by which the clocks of gateway and service may differ.
+const MAX_SKEW: u64 = 120;
+
+/// What a stream's own callback has to do.
+#[derive(Debug)]
+pub enum Step {
+    /// Let the request go on.
+    Forward(Permit),
+    /// Keep it paused: its body, or an answer in the root context, is awaited.
+    Await,
+    /// Keep it paused and call the approval service from the stream's context.
+    Call(Callout),
+    Reply(Reply),
+}
+
+/// What the header callback has to do.
+#[derive(Debug)]
+pub struct Opened {
+    /// Request headers to remove, whatever the step is.
+    pub remove: Vec<String>,
+    pub step: Step,
+}
+
+/// One HTTP request to the approval service; the host adds authority and credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callout {
+    pub method: &'static str,
+    pub path: String,
+    pub body: Vec<u8>,
+    /// Milliseconds.
+    pub timeout: u64,
+}
+
+/// An answer of the approval service. No answer at all is `None` of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+/// What the root context has to do; commands are carried out in their order.
+#[derive(Debug)]
+pub enum Command {
+    Forward {
+        stream: StreamId,
+        permit: Permit,
+    },
+    Reply {
+        stream: StreamId,
+        reply: Reply,
+    },
+    Call {
+        call: RootCall,
+        callout: Callout,
+    },
+    /// A warning for the proxy's log: a sentence without secrets or bodies.
+    Warn(String),
+}
+
+/// What an answer in the root context belongs to; the host keeps it beside its token.
+#[derive(Debug)]
+pub enum RootCall {
+    State,
+    Feed,
+    Bundle(Hash),
+    Redeem(Vec<Redeeming>),
+    Report,
+}
+
+/// One redemption on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redeeming {
+    stream: StreamId,
+    hold: String,
+    attempt: String,
+}
+
+/// The gate of one root context.
+pub struct Gate {
+    config: Config,
+    redactor: Redactor,
+    nonce: Nonce,
+    policy: Option<Rc<Policy>>,
+    feed: Feed,
+    suspended: HashSet<Actor>,
+    streams: HashMap<StreamId, Stream>,
+    /// Parked streams by the hold that they wait on.
+    waiting: HashMap<String, Vec<StreamId>>,
+    /// Ends of inline waits, in Unix milliseconds.
+    deadlines: BTreeSet<(u64, StreamId)>,
+    news: HashMap<String, News>,
+    /// Streams whose hold was decided, in the order of the feed.
+    woken: VecDeque<(StreamId, HoldState)>,
+    /// Streams that were let through by their recheck and wait for a redemption.
+    to_redeem: VecDeque<StreamId>,
+    outbox: VecDeque<(StreamId, Reply)>,
+    outcomes: Vec<Outcome>,
+    detached: Vec<DetachedAttempt>,
+    warnings: Vec<String>,
+    parked_bytes: usize,
+}
+
+/// How far the feed has been read, and the policy that it names.
+#[derive(Default)]
+struct Feed {
+    /// `None` before the first snapshot.
+    cursor: Option<u64>,
+    /// When the last good answer came, in Unix milliseconds.
+    fresh_at: u64,
+    in_flight: bool,
+    retry_at: u64,
+    /// Whether the last try failed, so that this is said once.
+    lost: bool,
+    /// Seconds by which the service's clock differs from ours.
+    skew: u64,
+    /// A published revision that is not in force here yet.
+    wanted: Option<Hash>,
+    fetching: bool,
+    fetch_at: u64,
+}
+
+/// A decision that came before the answer to its hold.
+struct News {
+    seq: u64,
+    state: HoldState,
+    at: u64,
+}
+
+/// A request that waits.
+enum Stream {
+    /// For its body.
+    Body(Box<AwaitingBody>),
+    /// For the answer to `POST /v1/holds`.
+    Opening(Box<Held>),
+    /// For a decision.
+    Parked(Box<Held>, Hold),
+    /// For the answer to a redemption; so many were sent.
+    Redeeming(Box<Held>, Hold, u8),
+    /// For the state of a task that it asked after.
+    Task(String),
+    /// It went on with a grant; its outcome is reported.
+    Granted { hold: String, attempt: String },
+    /// Its answer stands in the outbox.
+    Answered,
+}
+
+struct AwaitingBody {
+    head: Head,
+    identity: Option<Identity>,
+    /// The verdict depends on the body, so that it must be JSON.
+    decides: bool,
+    arrived: u64,
+}
+
+/// A request that a checkpoint holds, with all that is needed to evaluate and verify it again.
+struct Held {
+    head: Head,
+    identity: Identity,
+    body: Vec<u8>,
+    revision: Hash,
+    checkpoint: Checkpoint,
+    digest: RequestDigest,
+    attempt: String,
+    /// End of the inline wait, in Unix milliseconds.
+    until: u64,
+}
+
+/// A hold as the service last told of it.
+#[derive(Clone)]
+struct Hold {
+    id: String,
+    expires_at: u64,
+}
+
+impl Gate {
+    /// A gate that serves nothing until the first snapshot. `credential` is the gateway's.
+    pub fn new(mut config: Config, credential: &str, nonce: Nonce) -> Self {
+        Gate {
+            policy: config.bundle.take().map(Rc::new),
+            redactor: Redactor::new(credential),
+            config,
+            nonce,
+            feed: Feed::default(),
+            suspended: HashSet::new(),
+            streams: HashMap::new(),
+            waiting: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            news: HashMap::new(),
+            woken: VecDeque::new(),
+            to_redeem: VecDeque::new(),
+            outbox: VecDeque::new(),
+            outcomes: Vec::new(),
+            detached: Vec::new(),
+            warnings: Vec::new(),
+            parked_bytes: 0,
+        }
+    }
+
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many streams wait for something, and the bytes of the bodies that are kept for them.
+    pub fn parked(&self) -> (usize, usize) {
+        (self.streams.len(), self.parked_bytes)
+    }
+
+    fn is_stale(&self, now: u64) -> bool {
+        now.saturating_sub(self.feed.fresh_at) > self.config.feed_max_age
+    }
+
+    /// Takes a stream out of everything that would wake it.
+    fn take(&mut self, id: StreamId) -> Option<Stream> {
+        let stream = self.streams.remove(&id)?;
+        match &stream {
+            Stream::Parked(held, hold) => {
+                self.parked_bytes = self.parked_bytes.saturating_sub(held.body.len());
+                self.deadlines.remove(&(held.until, id));
+                if let Some(others) = self.waiting.get_mut(&hold.id) {
+                    others.retain(|other| *other != id);
+                    if others.is_empty() {
+                        self.waiting.remove(&hold.id);
+                    }
+                }
+            }
+            Stream::Redeeming(held, ..) => self.parked_bytes = self.parked_bytes.saturating_sub(held.body.len()),
+            _ => {}
+        }
+        Some(stream)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,132 @@
+//! Callouts to the approval service, and how their answers are read: nothing but the expected JSON is a decision.
+
+use holdgate_protocol::{
+    Hash,
+    gateway::{
+        Asked, Detach, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, Redemption, RedemptionAnswers, Redemptions, VERSION,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{Answer, Callout, Gate, Held, Redeeming};
+
+impl Gate {
+    pub(super) fn open_hold(&self, held: &Held) -> Option<Callout> {
+        let policy = self.policy.as_ref()?.reference().clone();
+        let requirement = &held.checkpoint.requirement;
+        let header = &self.config.identity.header;
+        let message = OpenHold {
+            v: VERSION,
+            attempt: held.attempt.clone(),
+            agent: held.identity.agent.clone(),
+            digest: held.digest.digest,
+            components: held.digest.components.clone(),
+            policy,
+            rules: held.checkpoint.rules.clone(),
+            requirement: held.checkpoint.hash,
+            request: self.redactor.capture(&held.head, &held.body, requirement, header),
+            agent_reason: None,
+            idempotency_key: None,
+            asked: Asked::default(),
+        };
+        self.post("/v1/holds", &message)
+    }
+
+    pub(super) fn redeem(&self, items: &[(Redeeming, &Held)]) -> Option<Callout> {
+        let item = |(redeeming, held): &(Redeeming, &Held)| Redemption {
+            hold: redeeming.hold.clone(),
+            attempt: redeeming.attempt.clone(),
+            digest: held.digest.digest,
+            agent: held.identity.agent.clone(),
+            requirement: held.checkpoint.hash,
+        };
+        self.post("/v1/redemptions", &Redemptions { items: items.iter().map(item).collect() })
+    }
+
+    pub(super) fn task(&self, hold: &str, agent: &Hash) -> Callout {
+        self.get(format!("/v1/tasks/{hold}?agent={agent}"))
+    }
+
+    pub(super) fn state(&self) -> Callout {
+        self.get("/v1/state".to_owned())
+    }
+
+    /// The long poll: the service keeps it open for `feed_wait`, so that its time-out is longer.
+    pub(super) fn feed(&self, after: u64) -> Callout {
+        let wait = self.config.feed_wait;
+        let callout = self.get(format!("/v1/feed?after={after}&limit={MAX_BATCH}&wait={wait}"));
+        Callout { timeout: callout.timeout + wait * 1000, ..callout }
+    }
+
+    pub(super) fn bundle(&self, revision: &Hash) -> Callout {
+        self.get(format!("/v1/bundles/{revision}"))
+    }
+
+    /// Outcomes and hang-ups that have gathered; they are told once, and losing one changes no decision.
+    pub(super) fn reports(&mut self) -> Vec<Callout> {
+        let mut callouts = Vec::new();
+        while !self.outcomes.is_empty() {
+            let items = self.outcomes.drain(..self.outcomes.len().min(MAX_BATCH)).collect();
+            callouts.extend(self.post("/v1/outcomes", &Outcomes { items }));
+        }
+        while !self.detached.is_empty() {
+            let items = self.detached.drain(..self.detached.len().min(MAX_BATCH)).collect();
+            callouts.extend(self.post("/v1/detach", &Detach { items }));
+        }
+        callouts
+    }
+
+    fn get(&self, path: String) -> Callout {
+        Callout { method: "GET", path, body: Vec::new(), timeout: self.config.approval.timeout }
+    }
+
+    /// `None` where the message cannot be written, which no message of ours brings about.
+    fn post<T: Serialize>(&self, path: &str, message: &T) -> Option<Callout> {
+        let body = serde_json::to_vec(message).ok()?;
+        Some(Callout { method: "POST", path: path.to_owned(), body, timeout: self.config.approval.timeout })
+    }
+}
+
+/// What came back to `POST /v1/holds`.
+pub(super) enum OpenAnswer {
+    Hold(HoldAnswer),
+    Conflict,
+    Quota,
+    Unavailable(String),
+}
+
+pub(super) fn read_hold(answer: Option<&Answer>) -> OpenAnswer {
+    let Some(answer) = answer else { return OpenAnswer::Unavailable("it did not answer".to_owned()) };
+    match answer.status {
+        200 | 201 | 403 => match parse::<HoldAnswer>(answer).filter(|hold| is_hold_id(&hold.hold)) {
+            Some(hold) => OpenAnswer::Hold(hold),
+            None => OpenAnswer::Unavailable(format!("its answer with {} is not that to a hold", answer.status)),
+        },
+        409 => OpenAnswer::Conflict,
+        429 => OpenAnswer::Quota,
+        status => OpenAnswer::Unavailable(format!("it answered {status}")),
+    }
+}
+
+/// The answers to a redemption, if there is one for each item and each names the hold that was asked for.
+pub(super) fn read_redemptions(answer: Option<&Answer>, asked: &[Redeeming]) -> Option<RedemptionAnswers> {
+    let answers: RedemptionAnswers = read(answer)?;
+    let fits = answers.items.len() == asked.len()
+        && answers.items.iter().zip(asked).all(|(answer, asked)| answer.hold == asked.hold);
+    if fits { Some(answers) } else { None }
+}
+
+/// A message that came with 200.
+pub(super) fn read<T: DeserializeOwned>(answer: Option<&Answer>) -> Option<T> {
+    answer.filter(|answer| answer.status == 200).and_then(parse)
+}
+
+fn parse<T: DeserializeOwned>(answer: &Answer) -> Option<T> {
+    serde_json::from_slice(&answer.body).ok()
+}
+
+/// Whether a text can stand in a path as the id of a hold.
+pub(super) fn is_hold_id(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    !text.is_empty() && text.len() <= 128 && text.bytes().all(plain) && text != "." && text != ".."
+}

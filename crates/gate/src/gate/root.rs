@@ -1,0 +1,347 @@
+//! What happens in the root context: snapshot and feed, bounded wake-ups, redemptions, reports.
+
+use std::rc::Rc;
+
+use holdgate_engine::Policy;
+use holdgate_protocol::{
+    Actor, Hash,
+    bundle::{SignedBundle, revision},
+    gateway::{
+        DetachedAttempt, FeedItem, FeedPage, HoldState, MAX_BATCH, Outcome, RedemptionAnswer, RedemptionError,
+        StateAnswer,
+    },
+    grant::{Expected, GrantError},
+};
+
+use super::{
+    Answer, Command, Gate, Held, Hold, MAX_NEWS, MAX_REPLIES, MAX_WOKEN, NEWS_KEPT, News, RETRY, Redeeming, RootCall,
+    Stream, StreamId, call,
+    stream::{ended_reply, service_unavailable, ticket},
+};
+use crate::{Permit, Reply};
+
+impl Gate {
+    /// Does what is due: calls, wake-ups, ends of inline waits. `now` is in Unix milliseconds.
+    pub fn tick(&mut self, now: u64) -> Vec<Command> {
+        let mut commands = Vec::new();
+        self.end_waits(now);
+        self.wake(now, &mut commands);
+        self.poll(now, &mut commands);
+        self.send_redemptions(&mut commands);
+        let reports = self.reports().into_iter();
+        commands.extend(reports.map(|callout| Command::Call { call: RootCall::Report, callout }));
+        let replies = self.outbox.len().min(MAX_REPLIES);
+        let replies = self.outbox.drain(..replies).filter(|(stream, _)| self.streams.contains_key(stream));
+        commands.extend(replies.map(|(stream, reply)| Command::Reply { stream, reply }));
+        commands.extend(self.warnings.drain(..).map(Command::Warn));
+        if self.news.len() > MAX_NEWS {
+            self.news.clear();
+        }
+        self.news.retain(|_, news| now.saturating_sub(news.at) < NEWS_KEPT);
+        commands
+    }
+
+    /// The answer to a callout of the root context; `None` where none came.
+    pub fn root_answer(&mut self, now: u64, call: RootCall, answer: Option<Answer>) -> Vec<Command> {
+        let mut commands = Vec::new();
+        match call {
+            RootCall::State => self.snapshot(now, answer.as_ref()),
+            RootCall::Feed => self.page(now, answer.as_ref()),
+            RootCall::Bundle(wanted) => self.install(now, &wanted, answer.as_ref()),
+            RootCall::Redeem(asked) => self.redeemed(now, asked, answer.as_ref(), &mut commands),
+            RootCall::Report => {}
+        }
+        commands.extend(self.tick(now));
+        commands
+    }
+
+    /// Asks for the snapshot, the next page of the feed, or a bundle, where that is due.
+    fn poll(&mut self, now: u64, commands: &mut Vec<Command>) {
+        if !self.feed.in_flight && now >= self.feed.retry_at {
+            self.feed.in_flight = true;
+            let (call, callout) = match self.feed.cursor {
+                Some(after) => (RootCall::Feed, self.feed(after)),
+                None => (RootCall::State, self.state()),
+            };
+            commands.push(Command::Call { call, callout });
+        }
+        if let Some(wanted) = self.feed.wanted
+            && !self.feed.fetching
+            && now >= self.feed.fetch_at
+        {
+            self.feed.fetching = true;
+            commands.push(Command::Call { call: RootCall::Bundle(wanted), callout: self.bundle(&wanted) });
+        }
+    }
+
+    fn snapshot(&mut self, now: u64, answer: Option<&Answer>) {
+        self.feed.in_flight = false;
+        let Some(state) = call::read::<StateAnswer>(answer) else {
+            return self.missed(now, "its state could not be read", answer);
+        };
+        self.feed.cursor = Some(state.seq);
+        self.feed.fresh_at = now;
+        self.feed.lost = false;
+        self.feed.skew = state.now.abs_diff(now / 1000);
+        self.suspended = state.suspended.into_iter().collect();
+        if let Some(policy) = state.policy {
+            self.want(policy.rev, policy.serial);
+        }
+    }
+
+    pub(super) fn page(&mut self, now: u64, answer: Option<&Answer>) {
+        self.feed.in_flight = false;
+        if answer.is_some_and(|answer| answer.status == 410) {
+            // Decisions may have been missed: whoever waits gets a ticket, and its retry finds the hold as it stands.
+            self.feed.cursor = None;
+            let parked: Vec<StreamId> = self.deadlines.iter().map(|(_, id)| *id).collect();
+            return parked.into_iter().for_each(|id| self.end_wait(id));
+        }
+        let Some(page) = call::read::<FeedPage>(answer) else {
+            return self.missed(now, "its feed could not be read", answer);
+        };
+        self.feed.cursor = Some(page.next);
+        self.feed.fresh_at = now;
+        self.feed.lost = false;
+        for item in page.items {
+            match item {
+                FeedItem::Hold { seq, hold, state, .. } => self.decided(now, seq, hold, state),
+                FeedItem::Agent { iss, sub, suspended: true, .. } => {
+                    self.suspended.insert(Actor { iss, sub });
+                }
+                FeedItem::Agent { iss, sub, suspended: false, .. } => {
+                    self.suspended.remove(&Actor { iss, sub });
+                }
+                FeedItem::Policy { rev, serial, .. } => self.want(rev, serial),
+                FeedItem::Unknown => {}
+            }
+        }
+    }
+
+    fn missed(&mut self, now: u64, what: &str, answer: Option<&Answer>) {
+        self.feed.retry_at = now + RETRY;
+        if std::mem::replace(&mut self.feed.lost, true) {
+            return;
+        }
+        let status = answer.map_or("no answer".to_owned(), |answer| format!("status {}", answer.status));
+        self.warnings.push(format!("the approval service cannot be reached: {what} ({status})"));
+    }
+
+    fn decided(&mut self, now: u64, seq: u64, hold: String, state: HoldState) {
+        if state == HoldState::Pending {
+            return;
+        }
+        let waiting = self.waiting.get(&hold).into_iter().flatten();
+        self.woken.extend(waiting.map(|id| (*id, state)));
+        self.news.insert(hold, News { seq, state, at: now });
+    }
+
+    fn want(&mut self, rev: Hash, serial: u64) {
+        let newer = self.policy.as_ref().is_none_or(|policy| policy.reference().serial < serial);
+        if newer && serial >= self.config.min_serial {
+            self.feed.wanted = Some(rev);
+            self.feed.fetch_at = 0;
+        }
+    }
+
+    /// Puts a fetched bundle in force, if the authors signed it and it is newer than the one in force.
+    fn install(&mut self, now: u64, wanted: &Hash, answer: Option<&Answer>) {
+        self.feed.fetching = false;
+        let installed = call::read::<SignedBundle>(answer)
+            .ok_or_else(|| "the service did not give it".to_owned())
+            .and_then(|signed| self.check_bundle(wanted, &signed));
+        match installed {
+            Ok(policy) => {
+                self.policy = Some(Rc::new(policy));
+                self.feed.wanted = self.feed.wanted.filter(|newer| newer != wanted);
+            }
+            Err(why) => {
+                self.feed.fetch_at = now + RETRY;
+                self.warnings.push(format!("the bundle {wanted} is not put in force: {why}"));
+            }
+        }
+    }
+
+    fn check_bundle(&self, wanted: &Hash, signed: &SignedBundle) -> Result<Policy, String> {
+        let bytes = signed.open(&self.config.bundle_keys).map_err(|error| error.to_string())?;
+        if revision(&bytes) != *wanted {
+            return Err("it is not the revision that was asked for".to_owned());
+        }
+        let policy = Policy::load(&bytes).map_err(|error| error.to_string())?;
+        self.config.accepts(&policy).map_err(|error| error.to_string())?;
+        match &self.policy {
+            Some(current) if current.reference().serial >= policy.reference().serial => {
+                Err(format!("its serial is not higher than {}, which is in force", current.reference().serial))
+            }
+            _ => Ok(policy),
+        }
+    }
+
+    fn end_waits(&mut self, now: u64) {
+        let over: Vec<StreamId> = self.deadlines.range(..(now + 1, 0)).map(|(_, id)| *id).collect();
+        over.into_iter().for_each(|id| self.end_wait(id));
+    }
+
+    /// The inline wait is over; the hold stays pending.
+    fn end_wait(&mut self, id: StreamId) {
+        if let Some(Stream::Parked(held, hold)) = self.take(id) {
+            self.answer(id, ticket(&held, &hold));
+        }
+    }
+
+    fn answer(&mut self, id: StreamId, reply: Reply) {
+        self.streams.insert(id, Stream::Answered);
+        self.outbox.push_back((id, reply));
+    }
+
+    fn wake(&mut self, now: u64, commands: &mut Vec<Command>) {
+        for (id, state) in self.woken.drain(..self.woken.len().min(MAX_WOKEN)).collect::<Vec<_>>() {
+            if !matches!(self.streams.get(&id), Some(Stream::Parked(..))) {
+                continue;
+            }
+            let Some(Stream::Parked(held, hold)) = self.take(id) else { continue };
+            if state != HoldState::Approved {
+                self.answer(id, ended_reply(state, &held, &hold));
+                continue;
+            }
+            match self.recheck(now, &held) {
+                Ok(None) => self.queue_redemption(id, held, hold, 0),
+                Ok(Some(permit)) => {
+                    self.detached.push(DetachedAttempt { attempt: held.attempt });
+                    commands.push(Command::Forward { stream: id, permit });
+                }
+                Err(reply) => self.answer(id, reply),
+            }
+        }
+    }
+
+    fn queue_redemption(&mut self, id: StreamId, held: Box<Held>, hold: Hold, sent: u8) {
+        self.parked_bytes += held.body.len();
+        self.streams.insert(id, Stream::Redeeming(held, hold, sent));
+        self.to_redeem.push_back(id);
+    }
+
+    fn send_redemptions(&mut self, commands: &mut Vec<Command>) {
+        while !self.to_redeem.is_empty() {
+            let ids: Vec<StreamId> = self.to_redeem.drain(..self.to_redeem.len().min(MAX_BATCH)).collect();
+            for id in &ids {
+                if let Some(Stream::Redeeming(_, _, sent)) = self.streams.get_mut(id) {
+                    *sent = sent.saturating_add(1);
+                }
+            }
+            let item = |id: &StreamId| match self.streams.get(id)? {
+                Stream::Redeeming(held, hold, _) => {
+                    let attempt = held.attempt.clone();
+                    Some((Redeeming { stream: *id, hold: hold.id.clone(), attempt }, &**held))
+                }
+                _ => None,
+            };
+            let items: Vec<_> = ids.iter().filter_map(item).collect();
+            if let Some(callout) = self.redeem(&items).filter(|_| !items.is_empty()) {
+                let call = RootCall::Redeem(items.into_iter().map(|(redeeming, _)| redeeming).collect());
+                commands.push(Command::Call { call, callout });
+            }
+        }
+    }
+
+    fn redeemed(&mut self, now: u64, asked: Vec<Redeeming>, answer: Option<&Answer>, commands: &mut Vec<Command>) {
+        let answers = call::read_redemptions(answer, &asked);
+        let answers = answers.map_or_else(Vec::new, |answers| answers.items);
+        let mut answers = answers.into_iter();
+        for redeeming in asked {
+            let answer = answers.next();
+            match self.take(redeeming.stream) {
+                Some(Stream::Redeeming(held, hold, sent)) => match answer {
+                    Some(answer) => self.settle(now, redeeming, held, hold, answer, commands),
+                    None if sent < 2 => self.queue_redemption(redeeming.stream, held, hold, sent),
+                    None => {
+                        self.warnings.push("a hold could not be redeemed: the approval service did not answer".into());
+                        self.not_forwarded(&redeeming);
+                        self.answer(redeeming.stream, service_unavailable());
+                    }
+                },
+                other => {
+                    self.streams.extend(other.map(|stream| (redeeming.stream, stream)));
+                    if answer.is_some_and(|answer| answer.grant.is_some()) {
+                        self.not_forwarded(&redeeming);
+                    }
+                }
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        now: u64,
+        redeeming: Redeeming,
+        held: Box<Held>,
+        hold: Hold,
+        answer: RedemptionAnswer,
+        commands: &mut Vec<Command>,
+    ) {
+        let stream = redeeming.stream;
+        match (answer.grant, answer.error) {
+            (Some(grant), None) => match self.permit(now, &held, &redeeming, &grant) {
+                Ok(Ok(permit)) => {
+                    let Redeeming { hold, attempt, .. } = redeeming;
+                    self.streams.insert(stream, Stream::Granted { hold, attempt });
+                    commands.push(Command::Forward { stream, permit });
+                }
+                Ok(Err(reply)) => {
+                    self.not_forwarded(&redeeming);
+                    self.answer(stream, reply);
+                }
+                Err(why) => {
+                    self.warnings.push(format!("a grant is refused: {why}"));
+                    self.not_forwarded(&redeeming);
+                    self.answer(stream, service_unavailable());
+                }
+            },
+            (None, Some(error)) => {
+                let state = match error {
+                    RedemptionError::Used => HoldState::Used,
+                    RedemptionError::Expired => HoldState::Expired,
+                    RedemptionError::Denied => HoldState::Denied,
+                    RedemptionError::Cancelled => HoldState::Cancelled,
+                    RedemptionError::NotApproved => HoldState::Pending,
+                };
+                self.answer(stream, ended_reply(state, &held, &hold));
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                self.warnings.push("a redemption was answered with neither a grant nor an error".into());
+                self.answer(stream, service_unavailable());
+            }
+        }
+    }
+
+    /// Verifies a grant. The inner error is the answer where the policy, the token or the agent's standing has changed
+    /// since the redemption was asked for.
+    fn permit(
+        &self,
+        now: u64,
+        held: &Held,
+        redeeming: &Redeeming,
+        grant: &str,
+    ) -> Result<Result<Permit, Reply>, GrantError> {
+        let expected = Expected {
+            issuer: &self.config.approval.issuer,
+            group: &self.config.group,
+            agent: &held.identity.agent,
+            hold: &redeeming.hold,
+            nonce: &redeeming.attempt,
+            components: &held.digest.components,
+            digest: &held.digest.digest,
+            policy_id: self.policy.as_ref().map_or("", |policy| policy.reference().id.as_str()),
+            requirement: &held.checkpoint.hash,
+            rules: &held.checkpoint.rules,
+            now: now / 1000,
+        };
+        let permit = Permit::of_grant(grant, &self.config.grant_keys, &expected)?;
+        Ok(self.recheck(now, held).map(|_| permit))
+    }
+
+    fn not_forwarded(&mut self, redeeming: &Redeeming) {
+        let Redeeming { hold, attempt, .. } = redeeming.clone();
+        self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
+    }
+}

@@ -1,0 +1,184 @@
+//! Every call to the host: the one file that knows what a proxy-wasm host can answer, and that nothing of it may panic.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use holdgate_gate::{Answer, Callout, Permit, Reply, StreamId};
+use proxy_wasm::{
+    hostcalls,
+    types::{BufferType, LogLevel, MapType},
+};
+
+/// How the approval service is called.
+pub(crate) struct Service {
+    pub(crate) cluster: String,
+    pub(crate) authority: String,
+    pub(crate) authorization: String,
+}
+
+/// The time in Unix milliseconds.
+pub(crate) fn now() -> u64 {
+    let now = hostcalls::get_current_time().unwrap_or(UNIX_EPOCH);
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// 16 random bytes of the host.
+pub(crate) fn nonce() -> Option<[u8; 16]> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+pub(crate) fn tick_every(milliseconds: u64) {
+    let _set = hostcalls::set_tick_period(Duration::from_millis(milliseconds));
+}
+
+pub(crate) fn log(level: LogLevel, text: &str) {
+    let _logged = hostcalls::log(level, text);
+}
+
+pub(crate) fn configuration(size: usize) -> Vec<u8> {
+    buffer(BufferType::PluginConfiguration, size)
+}
+
+/// The body as the host has buffered it.
+pub(crate) fn request_body(size: usize) -> Vec<u8> {
+    buffer(BufferType::HttpRequestBody, size)
+}
+
+/// The request's headers with its pseudo-headers, in the order of the host, as bytes.
+pub(crate) fn request_headers() -> Vec<(Vec<u8>, Vec<u8>)> {
+    header_map(MapType::HttpRequestHeaders)
+}
+
+pub(crate) fn remove_request_header(name: &str) {
+    let _removed = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+pub(crate) fn response_status() -> Option<u16> {
+    status(MapType::HttpResponseHeaders)
+}
+
+/// The answer to the callout that is being told of. A reset comes without headers: there is no answer then.
+pub(crate) fn answer(headers: usize, body: usize) -> Option<Answer> {
+    if headers == 0 {
+        return None;
+    }
+    let status = status(MapType::HttpCallResponseHeaders)?;
+    Some(Answer { status, body: buffer(BufferType::HttpCallResponseBody, body) })
+}
+
+/// Calls the approval service from the context that is active; `None` where the host refuses at once.
+pub(crate) fn call(service: &Service, callout: &Callout) -> Option<u32> {
+    let headers = vec![
+        (":method", callout.method.as_bytes()),
+        (":path", callout.path.as_bytes()),
+        (":authority", service.authority.as_bytes()),
+        (":scheme", b"http"),
+        ("authorization", service.authorization.as_bytes()),
+        ("content-type", b"application/json"),
+    ];
+    let body = Some(callout.body.as_slice()).filter(|body| !body.is_empty());
+    // Less than a millisecond would mean that there is no time-out.
+    let timeout = Duration::from_millis(callout.timeout.max(1));
+    let headers = headers.iter().map(|(name, value)| (*name, std::str::from_utf8(value).unwrap_or_default())).collect();
+    hostcalls::dispatch_http_call(&service.cluster, headers, body, vec![], timeout).ok()
+}
+
+/// Does something to a stream from the root context, and returns to it. A stream that has ended is left alone.
+pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
+    if hostcalls::set_effective_context(stream).is_ok() {
+        action();
+    }
+    let _back = hostcalls::set_effective_context(root);
+}
+
+/// Lets a parked request go on.
+pub(crate) fn resume(permit: Permit) {
+    mark(permit);
+    let _resumed = hostcalls::resume_http_request();
+}
+
+/// Uses a permit up on the request at hand: nothing else lets it go on. An approval is for one try, so the proxy's
+/// own retries are switched off for it.
+pub(crate) fn mark(permit: Permit) {
+    if permit.is_single_use() {
+        let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, "x-envoy-max-retries", Some("0"));
+    }
+    decision(permit.decision());
+}
+
+/// Answers the stream at hand in place of the upstream.
+pub(crate) fn reply(reply: &Reply) {
+    decision(reply.decision);
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let _sent = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
+}
+
+/// Answers where the filter has no configuration.
+pub(crate) fn reply_unconfigured() {
+    let _sent = hostcalls::send_http_response(503, vec![("cache-control", "no-store")], None);
+}
+
+/// Leaves the decision for access logs: `%FILTER_STATE(wasm.holdgate.decision:PLAIN)%` on Envoy.
+fn decision(word: &str) {
+    // One segment: further ones would be joined with NUL.
+    set_property("holdgate.decision", word.as_bytes());
+}
+
+fn status(map: MapType) -> Option<u16> {
+    let value = hostcalls::get_map_value_bytes(map, ":status").ok()??;
+    std::str::from_utf8(&value).ok()?.parse().ok()
+}
+
+fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(kind, 0, size).ok().flatten().unwrap_or_default()
+}
+
+/// Splits the serialised form of a header map: a count, so many pairs of lengths, then names and values, each with a NUL.
+fn split_pairs(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
+    let (count, rest) = bytes.split_first_chunk::<4>()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    let (lengths, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut take = |length: &[u8; 4]| {
+        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+        let (text, rest) = data.split_at_checked(length)?;
+        data = rest.get(1..)?;
+        Some(text.to_vec())
+    };
+    let (lengths, _) = lengths.as_chunks::<4>();
+    let (pairs, _) = lengths.as_chunks::<2>();
+    pairs.iter().map(|[name, value]| Some((take(name)?, take(value)?))).collect()
+}
+
+pub(crate) use raw::{header_map, set_property};
+
+/// Two host functions whose wrappers in the SDK panic: one on names that are not UTF-8, one on any status but Ok.
+#[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
+mod raw {
+    use proxy_wasm::types::MapType;
+
+    unsafe extern "C" {
+        fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
+    }
+
+    /// All pairs of a header map; empty where there is no such map now.
+    pub(crate) fn header_map(map: MapType) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut data = std::ptr::null_mut();
+        let mut size = 0;
+        // SAFETY: both pointers are to locals that outlive the call.
+        let status = unsafe { proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) };
+        if status != 0 || data.is_null() {
+            return Vec::new();
+        }
+        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
+        let bytes = unsafe { Vec::from_raw_parts(data, size, size) };
+        super::split_pairs(&bytes).unwrap_or_default()
+    }
+
+    pub(crate) fn set_property(path: &str, value: &[u8]) {
+        // SAFETY: the host reads both slices during the call only.
+        let _status = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
+    }
+}
