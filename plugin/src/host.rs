@@ -71,17 +71,16 @@ pub(crate) fn answer(headers: usize, body: usize) -> Option<Answer> {
 /// Calls the approval service from the context that is active; `None` where the host refuses at once.
 pub(crate) fn call(service: &Service, callout: &Callout) -> Option<u32> {
     let headers = vec![
-        (":method", callout.method.as_bytes()),
-        (":path", callout.path.as_bytes()),
-        (":authority", service.authority.as_bytes()),
-        (":scheme", b"http"),
-        ("authorization", service.authorization.as_bytes()),
-        ("content-type", b"application/json"),
+        (":method", callout.method),
+        (":path", callout.path.as_str()),
+        (":authority", service.authority.as_str()),
+        (":scheme", "http"),
+        ("authorization", service.authorization.as_str()),
+        ("content-type", "application/json"),
     ];
     let body = Some(callout.body.as_slice()).filter(|body| !body.is_empty());
     // Less than a millisecond would mean that there is no time-out.
     let timeout = Duration::from_millis(callout.timeout.max(1));
-    let headers = headers.iter().map(|(name, value)| (*name, std::str::from_utf8(value).unwrap_or_default())).collect();
     hostcalls::dispatch_http_call(&service.cluster, headers, body, vec![], timeout).ok()
 }
 

@@ -198,7 +198,8 @@ mod tests {
     fn only_the_expected_request_is_permitted() {
         let key = PrivateKey::from_seed(&[1; 32]);
         assert_eq!(judge(&claims(), &key, NOW).unwrap(), claims());
-        let changed: [(&str, fn(&mut Claims)); 13] = [
+        type Change = (&'static str, fn(&mut Claims));
+        let changed: [Change; 13] = [
             ("iss", |c| c.iss.push('x')),
             ("aud", |c| c.aud.push('x')),
             ("sub", |c| c.sub.push('x')),

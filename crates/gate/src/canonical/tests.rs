@@ -21,7 +21,8 @@ fn check_refused(extra: &[(&str, &[u8])], target: &str, detail: &str) {
 
 #[test]
 fn a_plain_head_is_read_and_its_authority_normalised() {
-    let head = read(&[("x-a", "é".as_bytes()), ("holdgate-x", b"1"), ("x-envoy-y", b"1")], "/iam/a%20b?x=%26&y").unwrap();
+    let head =
+        read(&[("x-a", "é".as_bytes()), ("holdgate-x", b"1"), ("x-envoy-y", b"1")], "/iam/a%20b?x=%26&y").unwrap();
     assert_eq!((head.authority.as_str(), head.host()), ("iam.example", "iam.example"));
     assert_eq!((head.path.as_str(), head.query.as_deref()), ("/iam/a%20b", Some("x=%26&y")));
     assert_eq!(head.fields, [("x-a".to_owned(), "é".to_owned())]);

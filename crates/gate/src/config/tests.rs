@@ -42,10 +42,7 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     };
     assert!(refused("/grop", json!("x")).contains("unknown field `grop`"));
     assert_eq!(refused("/group", json!("")), "`group` must not be empty");
-    assert_eq!(
-        refused("/max_wait", json!("45")),
-        "`max_wait`: `45` is not a duration such as `45s`, `10m` or `1h`"
-    );
+    assert_eq!(refused("/max_wait", json!("45")), "`max_wait`: `45` is not a duration such as `45s`, `10m` or `1h`");
     assert_eq!(refused("/max_body", json!(0)), "`max_body` must be greater than 0");
     assert_eq!(refused("/host", json!("ngx-wasm")), "`host`: this version knows `envoy` only");
     assert_eq!(refused("/grant_keys", json!({"keys": []})), "`grant_keys`: the set has no keys");

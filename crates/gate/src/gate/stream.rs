@@ -165,7 +165,9 @@ impl Gate {
         let header = &self.config.identity.header;
         let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
-        let Some(nonce) = (self.nonce)() else { return Err(unavailable("The gateway has no source of randomness.").reply()) };
+        let Some(nonce) = (self.nonce)() else {
+            return Err(unavailable("The gateway has no source of randomness.").reply());
+        };
         let wait = checkpoint.wait.saturating_mul(1000).min(self.config.max_wait);
         let held = Held {
             head,

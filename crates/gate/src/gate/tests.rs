@@ -208,7 +208,11 @@ fn many_denials_are_answered_in_bounded_batches() {
     for user in 0..500 {
         desk.held("DELETE", &format!("/iam/users/{user}"), b"");
     }
-    desk.feed((1..=500).map(|n| json!({"seq": 100 + n, "type": "hold", "hold": format!("h{n}"), "state": "denied"})).collect());
+    desk.feed(
+        (1..=500)
+            .map(|n| json!({"seq": 100 + n, "type": "hold", "hold": format!("h{n}"), "state": "denied"}))
+            .collect(),
+    );
     let mut told = 0;
     while told < 500 {
         let entry = desk.gate.tick(desk.now);
@@ -233,7 +237,8 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     // Another requirement: the approval was for the old one.
     let mut desk = Desk::ready();
     desk.held("DELETE", "/iam/users/7", b"");
-    let hold = json!([{"id": "more", "effect": "hold", "any": [[{"method": ["DELETE"]}]], "factors": ["security-lead"]}]);
+    let hold =
+        json!([{"id": "more", "effect": "hold", "any": [[{"method": ["DELETE"]}]], "factors": ["security-lead"]}]);
     desk.publish(2, hold);
     desk.decide("h1", "approved");
     let done = desk.tick();
@@ -302,7 +307,9 @@ fn bodies_over_the_limit_or_unreadable_are_refused_without_a_hold() {
     }
     let gzip = desk.pairs("POST", "/iam/users/7/notes", &[("content-encoding", "gzip")]);
     let id = desk.next_id();
-    let Step::Reply(reply) = desk.gate.head(desk.now, id, gzip, false).step else { panic!("an encoded body was awaited") };
+    let Step::Reply(reply) = desk.gate.head(desk.now, id, gzip, false).step else {
+        panic!("an encoded body was awaited")
+    };
     assert_eq!(reply.status, 415);
     assert_eq!(desk.gate.parked(), (0, 0));
 }
@@ -363,7 +370,9 @@ fn without_room_or_randomness_nothing_is_parked() {
     let mut desk = Desk::with_policy(|config| config["max_parked_bytes"] = 10.into());
     let (id, callout) = desk.opening("POST", "/iam/users/7/roles", br#"{"role":"viewer"}"#);
     let answer = desk.hold_answer(&callout, "pending", 1);
-    let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else { panic!("parked over the budget") };
+    let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else {
+        panic!("parked over the budget")
+    };
     assert_eq!(reply.decision, "held");
     let mut desk = Desk::ready();
     desk.gate.nonce = Box::new(|| None);
