@@ -102,6 +102,8 @@ pub enum ConfigError {
     Algorithms(usize),
     #[error("`identity.issuers`: the issuer `{0}` stands there twice")]
     DuplicateIssuer(String),
+    #[error("`identity.issuers[{0}].owner_issuer`: this version resolves owners at `iss` itself; leave it out")]
+    OwnerIssuer(usize),
     #[error("`identity.header`: `{0}` cannot carry a token; use `authorization` or a lower-case name of your own")]
     Header(String),
     #[error("`bundle`: {0}")]
@@ -180,7 +182,7 @@ struct RawIssuer {
     jwks: Jwks,
     #[serde(default = "default_owner_claim")]
     owner_claim: String,
-    /// The issuer of the persons that `owner_claim` names. The approval service resolves it; the filter only checks it.
+    /// The issuer of the persons that `owner_claim` names. On the wire an owner is resolved at the token's issuer.
     owner_issuer: Option<String>,
 }
 
@@ -294,8 +296,8 @@ fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
         if !seen.insert(issuer.iss.clone()) {
             return Err(ConfigError::DuplicateIssuer(issuer.iss));
         }
-        if issuer.owner_issuer.is_some_and(|owner_issuer| owner_issuer.is_empty()) {
-            return Err(ConfigError::Empty("identity.issuers[].owner_issuer"));
+        if issuer.owner_issuer.is_some_and(|owner_issuer| owner_issuer != issuer.iss) {
+            return Err(ConfigError::OwnerIssuer(index));
         }
         issuers.push(Issuer {
             iss: not_empty("identity.issuers[].iss", issuer.iss)?,

@@ -8,7 +8,7 @@ mod root;
 mod stream;
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     rc::Rc,
 };
 
@@ -140,7 +140,8 @@ pub struct Gate {
     outbox: VecDeque<(StreamId, Reply)>,
     outcomes: Vec<Outcome>,
     detached: Vec<DetachedAttempt>,
-    warnings: Vec<String>,
+    /// What is to be logged, and how often it happened since the last tick.
+    warnings: BTreeMap<String, u32>,
     parked_bytes: usize,
 }
 
@@ -235,7 +236,7 @@ impl Gate {
             outbox: VecDeque::new(),
             outcomes: Vec::new(),
             detached: Vec::new(),
-            warnings: Vec::new(),
+            warnings: BTreeMap::new(),
             parked_bytes: 0,
         }
     }

@@ -52,6 +52,7 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     assert!(refused("/identity/header", json!("X-Token")).contains("cannot carry a token"));
     assert_eq!(refused("/identity/issuers", json!([])), "`identity.issuers` must not be empty");
     assert!(refused("/identity/issuers/0/algs", json!(["RS256"])).contains("`identity.issuers[0].algs`"));
+    assert!(refused("/identity/issuers/0/owner_issuer", json!("https://hr.example")).contains("owner_issuer`: this"));
     let unsigned = json!({"bundle": "e30", "jws": "e30..AA"});
     assert!(refused("/bundle", unsigned).starts_with("`bundle`: the signature does not count"));
     assert!(Config::parse(b"{\"group\":\"a\",\"group\":\"b\"}").unwrap_err().to_string().contains("same key twice"));

@@ -33,7 +33,10 @@ impl Gate {
         let replies = self.outbox.len().min(MAX_REPLIES);
         let replies = self.outbox.drain(..replies).filter(|(stream, _)| self.streams.contains_key(stream));
         commands.extend(replies.map(|(stream, reply)| Command::Reply { stream, reply }));
-        commands.extend(self.warnings.drain(..).map(Command::Warn));
+        // What befell many requests at once is one line of the log.
+        for (text, times) in std::mem::take(&mut self.warnings) {
+            commands.push(Command::Warn(if times > 1 { format!("{text} ({times} times)") } else { text }));
+        }
         if self.news.len() > MAX_NEWS {
             self.news.clear();
         }
@@ -124,7 +127,7 @@ impl Gate {
             return;
         }
         let status = answer.map_or("no answer".to_owned(), |answer| format!("status {}", answer.status));
-        self.warnings.push(format!("the approval service cannot be reached: {what} ({status})"));
+        self.warn(format!("the approval service cannot be reached: {what} ({status})"));
     }
 
     fn decided(&mut self, now: u64, seq: u64, hold: String, state: HoldState) {
@@ -157,7 +160,7 @@ impl Gate {
             }
             Err(why) => {
                 self.feed.fetch_at = now + RETRY;
-                self.warnings.push(format!("the bundle {wanted} is not put in force: {why}"));
+                self.warn(format!("the bundle {wanted} is not put in force: {why}"));
             }
         }
     }
@@ -255,7 +258,7 @@ impl Gate {
                     Some(answer) => self.settle(now, redeeming, held, hold, answer, commands),
                     None if sent < 2 => self.queue_redemption(redeeming.stream, held, hold, sent),
                     None => {
-                        self.warnings.push("a hold could not be redeemed: the approval service did not answer".into());
+                        self.warn("a hold could not be redeemed: the approval service did not answer");
                         self.not_forwarded(&redeeming);
                         self.answer(redeeming.stream, service_unavailable());
                     }
@@ -292,7 +295,7 @@ impl Gate {
                     self.answer(stream, reply);
                 }
                 Err(why) => {
-                    self.warnings.push(format!("a grant is refused: {why}"));
+                    self.warn(format!("a grant is refused: {why}"));
                     self.not_forwarded(&redeeming);
                     self.answer(stream, service_unavailable());
                 }
@@ -308,7 +311,7 @@ impl Gate {
                 self.answer(stream, ended_reply(state, &held, &hold));
             }
             (Some(_), Some(_)) | (None, None) => {
-                self.warnings.push("a redemption was answered with neither a grant nor an error".into());
+                self.warn("a redemption was answered with neither a grant nor an error");
                 self.answer(stream, service_unavailable());
             }
         }
@@ -338,6 +341,10 @@ impl Gate {
         };
         let permit = Permit::of_grant(grant, &self.config.grant_keys, &expected)?;
         Ok(self.recheck(now, held).map(|_| permit))
+    }
+
+    pub(super) fn warn(&mut self, text: impl Into<String>) {
+        *self.warnings.entry(text.into()).or_default() += 1;
     }
 
     fn not_forwarded(&mut self, redeeming: &Redeeming) {

@@ -226,7 +226,7 @@ impl Gate {
                 return Err(problem.next(NextAction::Retry).retry_after(60).reply());
             }
             call::OpenAnswer::Unavailable(why) => {
-                self.warnings.push(format!("a hold could not be opened at the approval service: {why}"));
+                self.warn(format!("a hold could not be opened at the approval service: {why}"));
                 return Err(unavailable("The approval service cannot take the request now.").reply());
             }
         };
