@@ -6,7 +6,7 @@ use holdgate_protocol::Json;
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub method: &'a str,
-    /// Lower case, as the authority names it.
+    /// The authority's host in lower case, without its port.
     pub host: &'a str,
     /// Without the query.
     pub path: &'a str,

@@ -41,7 +41,7 @@ pub enum TemplateError {
     Query(char),
     #[error("`**` stands for all further segments: it must be the whole of the last segment")]
     RestNotLast,
-    #[error("no canonical path has an empty segment: write one `/`, and none at the end")]
+    #[error("a template has no empty segment: write one `/`, and none at the end (`/**` matches a trailing slash)")]
     EmptySegment,
     #[error("no canonical path has the segment `{0}`: write the path that it leads to")]
     DotSegment(String),

@@ -1,5 +1,6 @@
 //! A verdict allocates nothing: a counting allocator proves it.
 #![expect(unsafe_code, reason = "a global allocator cannot be written without it")]
+#![expect(clippy::unwrap_used, reason = "test support")]
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -1,5 +1,5 @@
 //! The verdict against a naive evaluator, and the properties that a policy's author relies on.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test support")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test support")]
 
 use std::collections::BTreeSet;
 

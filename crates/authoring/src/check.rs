@@ -1,0 +1,132 @@
+//! Examples against a policy: what was expected and what came out, in the same words.
+
+use std::fmt;
+
+use holdgate_engine::{Body, Checkpoint, Head, Policy, Request, Verdict};
+use holdgate_protocol::bundle::Effect;
+
+use crate::{
+    compile::Compilation,
+    diagnostic::Span,
+    example::{Example, Expectation, RuleExpectation},
+};
+
+/// What came of the tests of some rule files.
+#[derive(Clone, Debug, Default)]
+pub struct TestReport {
+    pub passed: usize,
+    pub failures: Vec<Failure>,
+}
+
+/// An example whose verdict is not the expected one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub file: String,
+    pub at: Span,
+    pub name: String,
+    pub expected: String,
+    pub actual: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { file, at, name, expected, actual } = self;
+        writeln!(f, "{file}:{}:{}: test `{name}` failed", at.line, at.column)?;
+        write!(f, "  expected: {expected}\n  actual:   {actual}")
+    }
+}
+
+/// Runs the `tests` of all files against the policy that they make together.
+pub fn run_tests(compilation: &Compilation, policy: &Policy) -> TestReport {
+    let mut report = TestReport::default();
+    for (file, example) in compilation.tests() {
+        match example.check(policy) {
+            Ok(()) => report.passed += 1,
+            Err((expected, actual)) => report.failures.push(Failure {
+                file: file.to_owned(),
+                at: example.at,
+                name: example.name.clone(),
+                expected,
+                actual,
+            }),
+        }
+    }
+    report
+}
+
+impl Example {
+    /// Compares the verdict of `policy` with the expected one; if they differ, both in words.
+    pub fn check(&self, policy: &Policy) -> Result<(), (String, String)> {
+        let request = self.request();
+        let verdict = policy.evaluate(&request);
+        let checkpoint = policy.checkpoint(&request);
+        let actual = describe_actual(policy, verdict, checkpoint.as_ref(), &self.expect);
+        let expected = describe_expected(&self.expect);
+        if actual != expected {
+            return Err((expected, actual));
+        }
+        // The filter asks for the head first: a decision without the body must be the same.
+        let head = policy.evaluate_head(&Request { body: Body::Unread, ..request });
+        match head {
+            Head::Decided(early) if effect(early) != effect(verdict) => Err((
+                format!("{expected} (the verdict without the body differs)"),
+                format!("{early:?} before the body"),
+            )),
+            Head::Decided(_) | Head::NeedsBody => Ok(()),
+        }
+    }
+}
+
+fn effect(verdict: Verdict) -> Effect {
+    match verdict {
+        Verdict::Allow(_) => Effect::Allow,
+        Verdict::Deny(_) => Effect::Deny,
+        Verdict::Hold(_) => Effect::Hold,
+    }
+}
+
+/// Only what the expectation names is described, so that equal descriptions mean a passed test.
+fn describe_actual(policy: &Policy, verdict: Verdict, checkpoint: Option<&Checkpoint>, expect: &Expectation) -> String {
+    let actual = effect(verdict);
+    let same = actual == expect.effect;
+    let rule = match verdict {
+        Verdict::Allow(index) | Verdict::Hold(index) | Verdict::Deny(Some(index)) => {
+            RuleExpectation::Rule(policy.rule(index).id.clone())
+        }
+        Verdict::Deny(None) => RuleExpectation::NoRule,
+    };
+    let rules = checkpoint.map(|checkpoint| checkpoint.rules.iter().map(|rule| rule.id.clone()).collect());
+    let factors = checkpoint.map(|checkpoint| {
+        checkpoint.requirement.factors.iter().map(|factor| (factor.role.clone(), factor.approvals)).collect()
+    });
+    describe_expected(&Expectation {
+        effect: actual,
+        // Where the effect is another one, its rule is what helps most.
+        rule: if expect.rule.is_some() || !same { Some(rule) } else { None },
+        rules: if expect.rules.is_some() { rules } else { None },
+        factors: if expect.factors.is_some() { factors } else { None },
+    })
+}
+
+fn describe_expected(expect: &Expectation) -> String {
+    let mut text = match expect.effect {
+        Effect::Allow => "allow",
+        Effect::Deny => "deny",
+        Effect::Hold => "hold",
+    }
+    .to_owned();
+    match &expect.rule {
+        None => {}
+        Some(RuleExpectation::NoRule) => text.push_str(", no rule matched"),
+        Some(RuleExpectation::Rule(id)) => text.push_str(&format!(" by `{id}`")),
+    }
+    if let Some(rules) = &expect.rules {
+        let rules: Vec<String> = rules.iter().map(|rule| format!("`{rule}`")).collect();
+        text.push_str(&format!(", rules {}", rules.join(" ")));
+    }
+    if let Some(factors) = &expect.factors {
+        let factors: Vec<String> = factors.iter().map(|(role, count)| format!("{count} x {role}")).collect();
+        text.push_str(&format!(", factors {}", factors.join(" + ")));
+    }
+    text
+}

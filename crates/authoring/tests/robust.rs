@@ -1,0 +1,74 @@
+//! Whatever a file holds, it is built or its mistakes are named; it is never half read.
+#![expect(clippy::unwrap_used, reason = "test support")]
+
+use holdgate_authoring::{build, compile};
+use holdgate_engine::Policy;
+use proptest::prelude::*;
+
+const SHIPPED: &str = include_str!("../../../policies/iam-guardrails.yaml");
+
+/// Builds, or shows every mistake; both must work without a panic.
+fn read(text: &str) -> Option<Policy> {
+    match build(&[("p.yaml", text)], "p", 1) {
+        Ok(bytes) => Some(Policy::load(&bytes).unwrap()),
+        Err(problems) => {
+            assert!(!problems.is_empty(), "a refusal says why");
+            assert!(problems.iter().all(|problem| !problem.to_string().is_empty()));
+            None
+        }
+    }
+}
+
+#[test]
+fn line_ends_of_other_systems_and_a_byte_order_mark_change_nothing() {
+    let plain = build(&[("p.yaml", SHIPPED)], "p", 1).unwrap_or_else(|problems| panic!("{}", problems[0]));
+    for text in [SHIPPED.replace('\n', "\r\n"), format!("\u{feff}{SHIPPED}"), SHIPPED.trim_end().to_owned()] {
+        assert_eq!(build(&[("p.yaml", &text)], "p", 1).unwrap(), plain);
+    }
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for text in ["[".repeat(5000), "{a: ".repeat(5000), "- ".repeat(5000), format!("a: {}", "[".repeat(100))] {
+        assert!(read(&text).is_none());
+    }
+}
+
+#[test]
+fn every_rule_of_a_file_is_in_the_bundle() {
+    let compilation = compile(&[("p.yaml", SHIPPED)]).unwrap();
+    let policy = read(SHIPPED).unwrap();
+    assert_eq!(policy.rules().len(), SHIPPED.matches("\n  - id: ").count());
+    assert_eq!(compilation.tests().count(), SHIPPED.matches("\n  - name: ").count());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn a_damaged_file_is_refused_or_read(cuts in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, "[-:{}\\[\\],&*!|>'\"#%@ \n\ta-z0-9é\u{0}\u{85}\u{2028}]{0,6}"), 1..4)) {
+        let mut text: Vec<char> = SHIPPED.chars().collect();
+        for (place, length, new) in cuts {
+            let start = place.index(text.len());
+            let end = (start + length).min(text.len());
+            text.splice(start..end, new.chars());
+        }
+        read(&text.into_iter().collect::<String>());
+    }
+
+    #[test]
+    fn any_text_is_refused_or_read(text in "\\PC{0,60}|[-:{}\\[\\],&*!|>'\"#%@? \n\ta-z0-9]{0,60}") {
+        read(&text);
+    }
+
+    /// Taking a line out never lets a rule pass with a condition less: it is refused, or the line stood for itself.
+    #[test]
+    fn a_changed_spelling_of_a_key_is_refused(place in any::<prop::sample::Index>()) {
+        let keys = ["match:", "http:", "methods:", "path:", "body:", "agent:", "approval:", "effect:", "in:", "suffix:", "redact:"];
+        let places: Vec<usize> = keys.iter().flat_map(|key| SHIPPED.match_indices(key).map(|(at, _)| at)).collect();
+        let at = places[place.index(places.len())];
+        let mut text = SHIPPED.to_owned();
+        text.insert(at, 'x');
+        prop_assert!(read(&text).is_none());
+    }
+}
