@@ -1,0 +1,251 @@
+//! The command line: first start, credentials, passwords, serving.
+
+use std::{
+    fs, io,
+    io::{BufRead as _, Write as _},
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, Parser, Subcommand};
+use holdgate_protocol::Hash;
+use tokio::sync::watch;
+
+use crate::{
+    clock::{Clock as _, WallClock},
+    directory::{Directory, Import},
+    http::{App, Listeners},
+    keys::{ServiceKeys, read_authors},
+    random,
+    service::{
+        Service,
+        accounts::{SetPassword, hash_password},
+        credentials::{AddCredential, Kind},
+    },
+    store::{Store, default_url},
+};
+
+/// Holds requests of AI agents until a person with the authority has decided.
+#[derive(Debug, Parser)]
+#[command(name = "holdgate-approval", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Make a new data folder: database, keys, persons.
+    Init(Init),
+    /// Credentials of gateways.
+    #[command(subcommand)]
+    Gateway(GatewayTask),
+    /// Credentials for publishing bundles.
+    #[command(subcommand)]
+    Publisher(PublisherTask),
+    /// Persons of the directory.
+    #[command(subcommand)]
+    Person(PersonTask),
+    /// Serve gateways and people until SIGINT or SIGTERM.
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+struct Init {
+    #[command(flatten)]
+    data: Data,
+    /// The policy authors' public keys, a JWKS file.
+    #[arg(long, value_name = "JWKS")]
+    authors_keys: PathBuf,
+    /// Persons, groups and what persons are eligible for.
+    #[arg(long, value_name = "YAML")]
+    directory: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Data {
+    /// The data folder.
+    #[arg(long = "data", value_name = "DIR")]
+    folder: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum GatewayTask {
+    /// Make a credential for a gateway group and print it once. The two newest of a group are valid.
+    Add {
+        group: String,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PublisherTask {
+    /// Make a credential for publishing bundles and print it once.
+    Add {
+        name: String,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PersonTask {
+    /// Read a password from standard input (its first line) and set it.
+    SetPassword {
+        id: String,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Serve {
+    #[command(flatten)]
+    data: Data,
+    /// Where gateways connect.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8701")]
+    gateways: SocketAddr,
+    /// Where people connect.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8702")]
+    people: SocketAddr,
+    /// The `iss` of grants.
+    #[arg(long, default_value = "holdgate-approval")]
+    issuer: String,
+    /// Give cookies `Secure` and the `__Host-` prefix: the console is behind TLS.
+    #[arg(long)]
+    secure_cookies: bool,
+}
+
+/// One line that says what to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CliError(String);
+
+fn fail<T>(what: impl std::fmt::Display) -> Result<T, CliError> {
+    Err(CliError(what.to_string()))
+}
+
+fn named(error: impl std::fmt::Display) -> CliError {
+    CliError(error.to_string())
+}
+
+/// Does what the command line asks.
+pub async fn run(arguments: Arguments) -> Result<(), CliError> {
+    match arguments.task {
+        Task::Init(init) => make(init).await,
+        Task::Gateway(GatewayTask::Add { group, data }) => {
+            check_name("group", &group)?;
+            add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Gateway, name: group, hash, now })
+                .await
+        }
+        Task::Publisher(PublisherTask::Add { name, data }) => {
+            check_name("name", &name)?;
+            add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Publisher, name, hash, now }).await
+        }
+        Task::Person(PersonTask::SetPassword { id, data }) => set_password(&data.folder, id).await,
+        Task::Serve(serve) => listen(serve).await,
+    }
+}
+
+fn database_url(data: &Path) -> String {
+    match std::env::var("HOLDGATE_DATABASE_URL") {
+        Ok(url) if !url.is_empty() => url,
+        _ => default_url(data),
+    }
+}
+
+async fn make(init: Init) -> Result<(), CliError> {
+    let data = &init.data.folder;
+    let (authors, _) = read_authors(&init.authors_keys).map_err(named)?;
+    let directory = match &init.directory {
+        Some(path) => Some(Directory::read(path).map_err(|error| named(format!("`{}` {error}", path.display())))?),
+        None => None,
+    };
+    if data.join("grant.jwk").exists() || data.join("holdgate.db").exists() {
+        return fail(format!("`{}` is a data folder already; name another one, or `serve` this one", data.display()));
+    }
+    fs::create_dir_all(data).map_err(|error| named(format!("cannot make `{}`: {error}", data.display())))?;
+    #[cfg(unix)]
+    fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        .map_err(|error| named(format!("cannot close `{}` to others: {error}", data.display())))?;
+    let store = Store::open(&database_url(data), true).await.map_err(named)?;
+    if let Some(directory) = directory {
+        store.write(Import { directory, now: WallClock.now() }).await.map_err(named)?;
+    }
+    // Last, so that a first start that failed halfway can be tried again with an empty folder only.
+    ServiceKeys::create(data, &authors).map_err(named)?;
+    println!("made {}", data.display());
+    println!("grant keys   {}", data.join("grant.jwks.json").display());
+    println!("ledger keys  {}", data.join("ledger.jwks.json").display());
+    Ok(())
+}
+
+async fn existing(data: &Path) -> Result<Store, CliError> {
+    if !data.join("grant.jwk").exists() {
+        return fail(format!("`{}` is no data folder; make one with `holdgate-approval init`", data.display()));
+    }
+    Store::open(&database_url(data), false).await.map_err(named)
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), CliError> {
+    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if !name.is_empty() && name.len() <= 64 && name.chars().all(sound) {
+        return Ok(());
+    }
+    fail(format!("{what} `{name}`: use 1 to 64 letters, digits, `.`, `_`, `-`"))
+}
+
+async fn add_credential(data: &Path, command: impl FnOnce(Hash, u64) -> AddCredential) -> Result<(), CliError> {
+    let store = existing(data).await?;
+    let credential = random::secret().map_err(named)?;
+    store.write(command(Hash::of(credential.as_bytes()), WallClock.now())).await.map_err(named)?;
+    println!("{credential}");
+    Ok(())
+}
+
+async fn set_password(data: &Path, person: String) -> Result<(), CliError> {
+    let store = existing(data).await?;
+    let mut password = String::new();
+    io::stdin().lock().read_line(&mut password).map_err(|error| named(format!("standard input: {error}")))?;
+    let hash = hash_password(password.trim_end_matches(['\n', '\r'])).map_err(named)?;
+    let known = store.write(SetPassword { person: person.clone(), hash, now: WallClock.now() }).await.map_err(named)?;
+    if known { Ok(()) } else { fail(format!("no person has the id `{person}`; persons come from the directory")) }
+}
+
+async fn listen(serve: Serve) -> Result<(), CliError> {
+    let data = &serve.data.folder;
+    drop(existing(data).await?);
+    let clock = std::sync::Arc::new(WallClock);
+    let service = Service::start(data, &database_url(data), clock, &serve.issuer).await.map_err(named)?;
+    let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
+    let (gateways, people) = listeners.addresses().map_err(named)?;
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        match stop_signal().await {
+            Ok(()) => tracing::info!("stopping"),
+            Err(error) => tracing::error!(%error, "signals cannot be awaited; stopping"),
+        }
+        // Once nobody listens, all is over anyway.
+        let _ = stop.send(true);
+    });
+    println!("gateways http://{gateways}\npeople http://{people}");
+    io::stdout().flush().map_err(named)?;
+    tracing::info!(%gateways, "ready for gateways");
+    tracing::info!(%people, "ready for people");
+    listeners.serve(App::new(service, serve.secure_cookies, stopping)).await.map_err(named)
+}
+
+async fn stop_signal() -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => pressed,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}

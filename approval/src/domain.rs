@@ -1,0 +1,13 @@
+//! What may happen to a hold. Pure: no clock, no database, no HTTP; a transition takes a state and an event and gives
+//! a state or an error.
+
+pub mod decision;
+pub mod hold;
+pub mod redemption;
+
+#[cfg(test)]
+mod tests;
+
+pub use decision::{Accountability, Approval, Ballot, Refusal, Reviewer, Ruling, Verdict};
+pub use hold::{Approved, Cause, Change, DecidedBy, Hold, Pending, Stage, Terms, Used};
+pub use redemption::{Claim, Redeemed};

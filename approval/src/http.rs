@@ -1,0 +1,88 @@
+//! The two listeners: gateways (`/v1/...`) and people (`/api/...` and the console).
+
+pub mod error;
+pub mod extract;
+pub mod gateway;
+pub mod pages;
+pub mod people;
+pub mod routes;
+pub mod session;
+pub mod text;
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{net::TcpListener, sync::watch};
+
+use crate::service::Service;
+
+/// How long requests that are under way may take after a stop was asked for.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// What every handler shares.
+#[derive(Clone)]
+pub struct App {
+    pub service: Service,
+    /// Cookies get `Secure` and the `__Host-` prefix; for a console behind TLS.
+    pub secure_cookies: bool,
+    stopping: watch::Receiver<bool>,
+}
+
+impl App {
+    /// `stopping` turns true when the service is to stop; long polls end then.
+    pub fn new(service: Service, secure_cookies: bool, stopping: watch::Receiver<bool>) -> Self {
+        App { service, secure_cookies, stopping }
+    }
+
+    /// Waits until the service is to stop.
+    pub async fn stopped(&self) {
+        let mut stopping = self.stopping.clone();
+        if stopping.wait_for(|stop| *stop).await.is_err() {
+            // Nobody can ask for a stop any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The bound listeners.
+pub struct Listeners {
+    gateways: TcpListener,
+    people: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both. The error names the address.
+    pub async fn bind(gateways: SocketAddr, people: SocketAddr) -> Result<Self, io::Error> {
+        let bind = async |address: SocketAddr| {
+            let named =
+                |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on `{address}`: {error}"));
+            TcpListener::bind(address).await.map_err(named)
+        };
+        Ok(Listeners { gateways: bind(gateways).await?, people: bind(people).await? })
+    }
+
+    /// The actual addresses: gateways, people.
+    pub fn addresses(&self) -> io::Result<(SocketAddr, SocketAddr)> {
+        Ok((self.gateways.local_addr()?, self.people.local_addr()?))
+    }
+
+    /// Serves until the stop; then gives requests that are under way a moment to end.
+    pub async fn serve(self, app: App) -> io::Result<()> {
+        let stop = |app: App| async move { app.stopped().await };
+        let time = tokio::spawn(app.service.clone().keep_time());
+        let gateways = axum::serve(self.gateways, routes::gateways(app.clone()));
+        let people = axum::serve(self.people, routes::people(app.clone()));
+        let gateways = gateways.with_graceful_shutdown(stop(app.clone())).into_future();
+        let people = people.with_graceful_shutdown(stop(app.clone())).into_future();
+        let both = async { tokio::try_join!(gateways, people).map(|_| ()) };
+        let late = async {
+            app.stopped().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let served = tokio::select! {
+            served = both => served,
+            () = late => Ok(()),
+        };
+        time.abort();
+        served
+    }
+}

@@ -1,0 +1,138 @@
+//! The one error type at the edge: a status, a word for programs and a sentence for people.
+
+use axum::{
+    Json,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use holdgate_protocol::gateway::ErrorAnswer;
+
+use crate::{
+    domain::Refusal,
+    service::{accounts::SignInError, decide::DecideError, open::OpenError, publish::PublishError, read::FeedError},
+    store::StoreError,
+};
+
+/// An answer with 4xx or 5xx.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub status: StatusCode,
+    pub error: &'static str,
+    pub detail: String,
+}
+
+impl Failure {
+    pub fn new(status: StatusCode, error: &'static str, detail: impl ToString) -> Self {
+        Failure { status, error, detail: detail.to_string() }
+    }
+
+    pub fn bad_request(detail: impl ToString) -> Self {
+        Failure::new(StatusCode::BAD_REQUEST, "malformed", detail)
+    }
+
+    pub fn not_found(detail: impl ToString) -> Self {
+        Failure::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    pub fn unauthorized(detail: impl ToString) -> Self {
+        Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
+    }
+
+    /// What went wrong inside is for the log; the other side learns that it may try again.
+    fn internal(error: &(impl std::error::Error + ?Sized)) -> Self {
+        tracing::error!(%error, "a request could not be answered");
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the service cannot answer at this moment")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let unauthorized = self.status == StatusCode::UNAUTHORIZED;
+        let body = ErrorAnswer { error: self.error.to_owned(), detail: self.detail };
+        let mut response = (self.status, Json(body)).into_response();
+        if unauthorized {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure::internal(&error)
+    }
+}
+
+impl From<FeedError> for Failure {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Store(error) => error.into(),
+            FeedError::Gone { .. } => Failure::new(StatusCode::GONE, "cursor_gone", error),
+        }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let (status, word) = match &error {
+            OpenError::Store(_) | OpenError::Random(_) => return Failure::internal(&error),
+            OpenError::Version(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_version"),
+            OpenError::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            OpenError::NoPolicy | OpenError::UnknownRevision { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "unknown_revision")
+            }
+            OpenError::UnknownRule(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_rule"),
+            OpenError::RequirementMismatch => (StatusCode::UNPROCESSABLE_ENTITY, "requirement_mismatch"),
+            OpenError::Suspended => (StatusCode::FORBIDDEN, "agent_suspended"),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Self {
+        let (status, word) = match &error {
+            PublishError::Store(_) => return Failure::internal(&error),
+            PublishError::Bundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle_refused"),
+            PublishError::Revision { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "revision_mismatch"),
+            PublishError::Serial { .. } => (StatusCode::CONFLICT, "serial_not_higher"),
+            PublishError::OtherPolicy { .. } => (StatusCode::CONFLICT, "other_policy"),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<DecideError> for Failure {
+    fn from(error: DecideError) -> Self {
+        let (status, word) = match &error {
+            DecideError::Store(_) => return Failure::internal(&error),
+            DecideError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            DecideError::NotPending(_) => (StatusCode::CONFLICT, "not_open"),
+            DecideError::ReasonTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "reason_too_long"),
+            DecideError::Refused(refusal) => refused(refusal),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+fn refused(refusal: &Refusal) -> (StatusCode, &'static str) {
+    match refusal {
+        Refusal::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
+        Refusal::OwnAgent => (StatusCode::FORBIDDEN, "own_agent"),
+        Refusal::NotEligible => (StatusCode::FORBIDDEN, "not_eligible"),
+        Refusal::OwnerUnknown(_) => (StatusCode::FORBIDDEN, "owner_unknown"),
+        Refusal::ReasonRequired => (StatusCode::UNPROCESSABLE_ENTITY, "reason_required"),
+        Refusal::AlreadyDecided => (StatusCode::CONFLICT, "already_decided"),
+        Refusal::FactorsMet => (StatusCode::CONFLICT, "factors_met"),
+    }
+}
+
+impl From<SignInError> for Failure {
+    fn from(error: SignInError) -> Self {
+        match &error {
+            SignInError::Store(_) | SignInError::Random(_) => Failure::internal(&error),
+            SignInError::Wrong => Failure::new(StatusCode::FORBIDDEN, "wrong_sign_in", error),
+            SignInError::Wait(_) => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", error),
+        }
+    }
+}

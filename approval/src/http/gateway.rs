@@ -1,0 +1,158 @@
+//! The gateways' side, as protocol.md and `holdgate_protocol::gateway` say.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use holdgate_protocol::{
+    Hash,
+    gateway::{
+        Detach, FeedPage, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, RedemptionAnswers, Redemptions, StateAnswer,
+        TaskAnswer,
+    },
+};
+use serde::Deserialize;
+
+use super::{
+    App,
+    error::Failure,
+    extract::{Body, Gateway, Params},
+};
+use crate::{
+    service::{open::is_attempt, read::FeedError},
+    store::{StoreError, policy},
+};
+
+/// `POST /v1/holds`
+pub async fn open(gateway: Gateway, State(app): State<App>, Body(ask): Body<OpenHold>) -> Result<Response, Failure> {
+    let opened = app.service.open_hold(&gateway.group, ask).await?;
+    let hold = opened.hold;
+    if opened.new {
+        tracing::info!(hold = %hold.terms.id, group = %gateway.group, "a hold was opened");
+    }
+    let answer = HoldAnswer {
+        state: hold.stage.state(),
+        seq: opened.seq,
+        expires_at: hold.expires_at(),
+        request_state: format!("hg1.{}", hold.terms.id),
+        hold: hold.terms.id,
+    };
+    let status = if opened.new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(answer)).into_response())
+}
+
+/// `POST /v1/redemptions`
+pub async fn redeem(
+    gateway: Gateway,
+    State(app): State<App>,
+    Body(ask): Body<Redemptions>,
+) -> Result<Json<RedemptionAnswers>, Failure> {
+    check_batch(ask.items.len())?;
+    if !ask.items.iter().all(|item| is_attempt(&item.attempt)) {
+        return Err(Failure::bad_request("`attempt` is base64url of 16 bytes"));
+    }
+    let items = app.service.redeem(&gateway.group, ask.items).await?;
+    let granted = items.iter().filter(|item| item.grant.is_some()).count();
+    tracing::info!(group = %gateway.group, granted, refused = items.len() - granted, "holds were redeemed");
+    Ok(Json(RedemptionAnswers { items }))
+}
+
+/// `POST /v1/outcomes`
+pub async fn outcomes(
+    gateway: Gateway,
+    State(app): State<App>,
+    Body(ask): Body<Outcomes>,
+) -> Result<StatusCode, Failure> {
+    check_batch(ask.items.len())?;
+    app.service.report(&gateway.group, ask.items).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/detach`
+pub async fn detach(gateway: Gateway, State(app): State<App>, Body(ask): Body<Detach>) -> Result<StatusCode, Failure> {
+    check_batch(ask.items.len())?;
+    let attempts: Vec<_> = ask.items.into_iter().map(|item| item.attempt).collect();
+    if !attempts.iter().all(|attempt| is_attempt(attempt)) {
+        return Err(Failure::bad_request("`attempt` is base64url of 16 bytes"));
+    }
+    app.service.detach(&gateway.group, attempts).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Query of `GET /v1/feed`.
+#[derive(Deserialize)]
+pub struct FeedParams {
+    after: u64,
+    limit: Option<usize>,
+    /// Seconds.
+    wait: Option<u64>,
+}
+
+/// `GET /v1/feed`
+pub async fn feed(
+    gateway: Gateway,
+    State(app): State<App>,
+    Params(ask): Params<FeedParams>,
+) -> Result<Json<FeedPage>, Failure> {
+    let limit = ask.limit.unwrap_or(MAX_BATCH).clamp(1, MAX_BATCH);
+    let poll = |wait| app.service.feed(&gateway.group, ask.after, limit, wait);
+    let page: Result<FeedPage, FeedError> = tokio::select! {
+        page = poll(Duration::from_secs(ask.wait.unwrap_or_default())) => page,
+        () = app.stopped() => poll(Duration::ZERO).await,
+    };
+    Ok(Json(page?))
+}
+
+/// `GET /v1/state`
+pub async fn state(_gateway: Gateway, State(app): State<App>) -> Result<Json<StateAnswer>, Failure> {
+    Ok(Json(app.service.state().await?))
+}
+
+/// `GET /v1/bundles/{rev}`
+pub async fn bundle(_gateway: Gateway, State(app): State<App>, Path(rev): Path<String>) -> Result<Response, Failure> {
+    let unknown = || Failure::not_found(format!("no bundle has the revision `{rev}`"));
+    let hash: Hash = rev.parse().map_err(|_| unknown())?;
+    let mut connection = app.service.store.read().await?;
+    let signed = policy::signed(&mut connection, &hash).await?.ok_or_else(unknown)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], signed).into_response())
+}
+
+/// Query of `GET /v1/tasks/{hold}`.
+#[derive(Deserialize)]
+pub struct TaskParams {
+    agent: String,
+    /// Seconds.
+    wait: Option<u64>,
+}
+
+/// `GET /v1/tasks/{hold}`
+pub async fn task(
+    gateway: Gateway,
+    State(app): State<App>,
+    Path(hold): Path<String>,
+    Params(ask): Params<TaskParams>,
+) -> Result<Json<TaskAnswer>, Failure> {
+    let agent: Hash = ask.agent.parse().map_err(|error| Failure::bad_request(format!("`agent`: {error}")))?;
+    let look = |wait| app.service.task(&gateway.group, &hold, &agent, wait);
+    let task: Result<Option<TaskAnswer>, StoreError> = tokio::select! {
+        task = look(Duration::from_secs(ask.wait.unwrap_or_default())) => task,
+        () = app.stopped() => look(Duration::ZERO).await,
+    };
+    task?.map(Json).ok_or_else(|| Failure::not_found("this agent has no such hold"))
+}
+
+/// `GET /healthz`, on both listeners.
+pub async fn health() -> &'static str {
+    "ok\n"
+}
+
+fn check_batch(items: usize) -> Result<(), Failure> {
+    if items <= MAX_BATCH {
+        return Ok(());
+    }
+    Err(Failure::bad_request(format!("{items} items are too many; send at most {MAX_BATCH} at once")))
+}

@@ -1,0 +1,296 @@
+//! The reviewers' console: pages that work without a script.
+
+mod views;
+
+use askama::Template;
+use axum::{
+    extract::{FromRequestParts, Path, State},
+    http::{HeaderMap, StatusCode, header, request::Parts},
+    response::{Html, IntoResponse, Redirect, Response},
+};
+use holdgate_protocol::gateway::HoldState;
+
+use super::{
+    App,
+    error::Failure,
+    extract::{FormFields, Params},
+    people::{ListParams, next_page, place},
+    session::{self, SignedIn},
+};
+use crate::{
+    domain::Verdict,
+    random,
+    service::decide::{DecideError, Item},
+};
+use views::{ErrorPage, HoldPage, ListPage, RefusedPage, SignInPage};
+
+/// Holds on one page of the list.
+const PAGE: u32 = 50;
+
+/// The most holds on one page, where the reader asks for more.
+const MAX_PAGE: u32 = 500;
+
+/// A failure as a page.
+pub struct PageFailure(Failure);
+
+impl<E: Into<Failure>> From<E> for PageFailure {
+    fn from(error: E) -> Self {
+        PageFailure(error.into())
+    }
+}
+
+impl IntoResponse for PageFailure {
+    fn into_response(self) -> Response {
+        let Failure { status, detail, .. } = self.0;
+        let page =
+            ErrorPage { title: status.canonical_reason().unwrap_or("Error"), detail: super::text::line(&detail) };
+        render(status, &page)
+    }
+}
+
+fn render(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// A signed-in person, or the way to the sign-in page.
+pub struct Visitor(SignedIn);
+
+impl FromRequestParts<App> for Visitor {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
+        match SignedIn::from_request_parts(parts, app).await {
+            Ok(signed) => Ok(Visitor(signed)),
+            Err(failure) if failure.status == StatusCode::UNAUTHORIZED => {
+                let next = if parts.method == axum::http::Method::GET { parts.uri.path() } else { "/holds" };
+                Err(Redirect::to(&sign_in_path(next)).into_response())
+            }
+            Err(failure) => Err(PageFailure(failure).into_response()),
+        }
+    }
+}
+
+fn sign_in_path(next: &str) -> String {
+    if own_page(next) && next != "/holds" { format!("/signin?next={next}") } else { "/signin".to_owned() }
+}
+
+/// Whether a path is one of the console's own pages, so that a link cannot lead a person elsewhere after the sign-in.
+fn own_page(path: &str) -> bool {
+    let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
+    plain && (path == "/holds" || path.starts_with("/holds/")) && path.len() < 80
+}
+
+/// `GET /`
+pub async fn home(_visitor: Visitor) -> Redirect {
+    Redirect::to("/holds")
+}
+
+/// Query of the sign-in page.
+#[derive(serde::Deserialize)]
+pub struct SignInParams {
+    #[serde(default)]
+    next: String,
+}
+
+/// `GET /signin`
+pub async fn sign_in_form(
+    State(app): State<App>,
+    Params(ask): Params<SignInParams>,
+    headers: HeaderMap,
+) -> Result<Response, PageFailure> {
+    sign_in_page(&app, &headers, StatusCode::OK, None, "", &ask.next)
+}
+
+fn sign_in_page(
+    app: &App,
+    headers: &HeaderMap,
+    status: StatusCode,
+    problem: Option<String>,
+    person: &str,
+    next: &str,
+) -> Result<Response, PageFailure> {
+    let name = session::form_cookie(app.secure_cookies);
+    // A second tab keeps the secret of the first.
+    let known = session::cookie(headers, name).filter(|secret| secret.len() == 43);
+    let secret = match known {
+        Some(secret) => secret,
+        None => random::secret().map_err(crate::service::accounts::SignInError::from)?,
+    };
+    let next = if own_page(next) { next } else { "" };
+    let csrf = session::sign_in_token(&secret);
+    let mut response = render(status, &SignInPage { csrf, problem, person: person.to_owned(), next: next.to_owned() });
+    if let Some(cookie) = session::set_cookie(name, &secret, app.secure_cookies) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// `POST /signin`
+pub async fn sign_in(State(app): State<App>, headers: HeaderMap, form: FormFields) -> Result<Response, PageFailure> {
+    let secret = session::cookie(&headers, session::form_cookie(app.secure_cookies)).unwrap_or_default();
+    let fits = !secret.is_empty() && session::check(&session::sign_in_token(&secret), form.text("csrf")).is_ok();
+    let (person, next) = (form.text("person").trim(), form.text("next"));
+    if !fits {
+        let problem = Some("This form was too old. Please try again.".to_owned());
+        return sign_in_page(&app, &headers, StatusCode::FORBIDDEN, problem, person, next);
+    }
+    let signed = match app.service.sign_in(person, form.text("password")).await {
+        Ok(signed) => signed,
+        Err(error) => {
+            let failure = Failure::from(error);
+            tracing::warn!(reason = failure.error, "a sign-in failed");
+            let mut problem = failure.detail.clone();
+            problem.get_mut(..1).map(str::make_ascii_uppercase);
+            return sign_in_page(&app, &headers, failure.status, Some(format!("{problem}.")), person, next);
+        }
+    };
+    // A session that the browser had before ends here: its token is of no more use.
+    if let Some(old) = session::cookie(&headers, session::session_cookie(app.secure_cookies)) {
+        app.service.sign_out(&old).await?;
+    }
+    tracing::info!(person = %signed.session.person.id, "a person signed in");
+    let mut response = Redirect::to(if own_page(next) { next } else { "/holds" }).into_response();
+    let cookies = [
+        (session::session_cookie(app.secure_cookies), signed.token.as_str()),
+        (session::form_cookie(app.secure_cookies), ""),
+    ];
+    for (name, value) in cookies {
+        if let Some(cookie) = session::set_cookie(name, value, app.secure_cookies) {
+            response.headers_mut().append(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
+}
+
+/// `POST /signout`
+pub async fn sign_out(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    form: FormFields,
+) -> Result<Response, PageFailure> {
+    signed.check_csrf(form.text("csrf"))?;
+    app.service.sign_out(&signed.token).await?;
+    let mut response = Redirect::to("/signin").into_response();
+    if let Some(cookie) = session::set_cookie(session::session_cookie(app.secure_cookies), "", app.secure_cookies) {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(response)
+}
+
+/// `GET /holds`
+pub async fn list(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    Params(ask): Params<ListParams>,
+) -> Result<Response, PageFailure> {
+    let state = ask.state.unwrap_or(HoldState::Pending);
+    let limit = ask.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
+    let after = ask.after.as_deref().map(place).transpose()?;
+    let (listed, total) = app.service.list(state, after.as_ref(), limit).await?;
+    let next = next_page(&listed, limit);
+    let page = ListPage::new(&signed, state, listed, total, app.service.now()).paged(after.is_some(), next, limit);
+    Ok(render(StatusCode::OK, &page))
+}
+
+/// `GET /holds/{id}`
+pub async fn detail(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Response, PageFailure> {
+    hold_page(&app, &signed, &id, StatusCode::OK, None, "").await
+}
+
+async fn hold_page(
+    app: &App,
+    signed: &SignedIn,
+    id: &str,
+    status: StatusCode,
+    problem: Option<String>,
+    reason: &str,
+) -> Result<Response, PageFailure> {
+    let detail = app.service.detail(id, &signed.session).await?;
+    let detail = detail.ok_or_else(|| Failure::not_found("there is no such hold"))?;
+    let page = HoldPage::new(signed, detail, app.service.now()).with_problem(problem, reason);
+    Ok(render(status, &page))
+}
+
+fn verdict(form: &FormFields) -> Result<Verdict, Failure> {
+    match form.text("verdict") {
+        "approve" => Ok(Verdict::Approve),
+        "deny" => Ok(Verdict::Deny),
+        _ => Err(Failure::bad_request("`verdict` is `approve` or `deny`")),
+    }
+}
+
+/// `POST /holds/{id}/decisions`
+pub async fn decide(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    form: FormFields,
+) -> Result<Response, PageFailure> {
+    signed.check_csrf(form.text("csrf"))?;
+    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").to_owned() };
+    let mut answers = app.service.decide(&signed.session, vec![item]).await?;
+    match answers.pop() {
+        Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
+        _ => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
+    }
+}
+
+/// `POST /holds/{id}/revoke`
+pub async fn revoke(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    form: FormFields,
+) -> Result<Response, PageFailure> {
+    signed.check_csrf(form.text("csrf"))?;
+    match app.service.revoke(&signed.session, &id, form.text("reason")).await {
+        Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
+        Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
+    }
+}
+
+/// Shows the hold again with what was wrong; the reason that was typed is kept.
+async fn refused(
+    app: &App,
+    signed: &SignedIn,
+    id: &str,
+    error: DecideError,
+    reason: &str,
+) -> Result<Response, PageFailure> {
+    let failure = Failure::from(error);
+    hold_page(app, signed, id, failure.status, Some(failure.detail), reason).await
+}
+
+/// `POST /holds/decisions`
+pub async fn decide_many(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    form: FormFields,
+) -> Result<Response, PageFailure> {
+    signed.check_csrf(form.text("csrf"))?;
+    let (verdict, reason) = (verdict(&form)?, form.text("reason"));
+    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.to_owned() };
+    let items: Vec<Item> = form.all("hold").map(item).collect();
+    if items.is_empty() {
+        return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());
+    }
+    let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
+    let answers = app.service.decide(&signed.session, items).await?;
+    let refused = holds.into_iter().zip(answers).filter_map(|(hold, answer)| Some((hold, answer.err()?)));
+    let refused: Vec<(String, String)> = refused.map(|(hold, error)| (hold, Failure::from(error).detail)).collect();
+    if refused.is_empty() {
+        return Ok(Redirect::to("/holds").into_response());
+    }
+    let done = form.all("hold").count() - refused.len();
+    Ok(render(StatusCode::CONFLICT, &RefusedPage::new(&signed, done, refused)))
+}

@@ -1,0 +1,355 @@
+//! The people's side as JSON.
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use holdgate_protocol::{
+    Agent, Hash, Requirement, RuleRef,
+    bundle::{PolicyRef, SignedBundle},
+    gateway::{CapturedRequest, ErrorAnswer, HoldState, Outcome},
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    App,
+    error::Failure,
+    extract::{Body, Params, Publisher},
+    session::{SignedIn, SignedWrite},
+};
+use crate::{
+    domain::{Hold, Verdict},
+    service::{decide::Item, read::Detail},
+    store::holds::{Listed, Place},
+};
+
+/// The most decisions in one batch.
+pub const MAX_DECISIONS: usize = 5000;
+
+/// The most holds on one page.
+const MAX_PAGE: u32 = 5000;
+
+/// Answer of `GET /api/session`.
+#[derive(Serialize)]
+pub struct SessionAnswer {
+    person: String,
+    name: String,
+    csrf: String,
+    signed_in_at: u64,
+    expires_at: u64,
+}
+
+/// `GET /api/session`
+pub async fn session(signed: SignedIn) -> Json<SessionAnswer> {
+    let csrf = signed.csrf();
+    let session = signed.session;
+    let (signed_in_at, expires_at) = (session.signed_in_at, session.expires_at);
+    Json(SessionAnswer { person: session.person.id, name: session.person.name, csrf, signed_in_at, expires_at })
+}
+
+/// Query of a list of holds.
+#[derive(Default, Deserialize)]
+pub struct ListParams {
+    pub state: Option<HoldState>,
+    pub limit: Option<u32>,
+    /// What the page before gave as `next`.
+    pub after: Option<String>,
+}
+
+/// A page of holds.
+#[derive(Serialize)]
+pub struct HoldList {
+    items: Vec<HoldLine>,
+    /// What to give as `after` for the next page.
+    next: Option<String>,
+    /// All holds in this state.
+    total: u64,
+}
+
+/// A hold in a list.
+#[derive(Serialize)]
+pub struct HoldLine {
+    id: String,
+    group: String,
+    state: HoldState,
+    cause: Option<&'static str>,
+    opened_at: u64,
+    expires_at: u64,
+    agent: Agent,
+    rules: Vec<String>,
+    method: String,
+    authority: String,
+    path: String,
+}
+
+impl From<Listed> for HoldLine {
+    fn from(listed: Listed) -> Self {
+        let hold = listed.hold;
+        HoldLine {
+            state: hold.stage.state(),
+            cause: hold.stage.cause().map(|cause| cause.as_str()),
+            opened_at: hold.opened_at,
+            expires_at: hold.expires_at(),
+            rules: hold.terms.rules.into_iter().map(|rule| rule.id).collect(),
+            id: hold.terms.id,
+            group: hold.terms.group,
+            agent: hold.terms.agent,
+            method: listed.method,
+            authority: listed.authority,
+            path: listed.path,
+        }
+    }
+}
+
+/// `GET /api/holds`
+pub async fn list(
+    _signed: SignedIn,
+    State(app): State<App>,
+    Params(ask): Params<ListParams>,
+) -> Result<Json<HoldList>, Failure> {
+    let limit = ask.limit.unwrap_or(100).clamp(1, MAX_PAGE);
+    let after = ask.after.as_deref().map(place).transpose()?;
+    let state = ask.state.unwrap_or(HoldState::Pending);
+    let (listed, total) = app.service.list(state, after.as_ref(), limit).await?;
+    let next = next_page(&listed, limit);
+    Ok(Json(HoldList { items: listed.into_iter().map(HoldLine::from).collect(), next, total }))
+}
+
+/// Where a list goes on behind this page, if the page is full.
+pub fn next_page(listed: &[Listed], limit: u32) -> Option<String> {
+    let full = u32::try_from(listed.len()).is_ok_and(|count| count >= limit);
+    let last = listed.last().filter(|_| full)?;
+    Some(format!("{}.{}", last.place.deadline, last.place.id))
+}
+
+/// Reads what [`next_page`] wrote.
+pub fn place(text: &str) -> Result<Place, Failure> {
+    let parts = text.split_once('.').and_then(|(deadline, id)| Some((deadline.parse().ok()?, id.to_owned())));
+    let (deadline, id) = parts.ok_or_else(|| Failure::bad_request("`after` is not the `next` of a page"))?;
+    Ok(Place { deadline, id })
+}
+
+/// Everything about one hold.
+#[derive(Serialize)]
+pub struct HoldDetail {
+    id: String,
+    group: String,
+    state: HoldState,
+    cause: Option<&'static str>,
+    opened_at: u64,
+    expires_at: u64,
+    agent: Agent,
+    policy: PolicyRef,
+    rules: Vec<RuleReason>,
+    requirement: Requirement,
+    requirement_hash: Hash,
+    missing: Vec<Missing>,
+    digest: Hash,
+    components: Vec<String>,
+    request: Option<CapturedRequest>,
+    /// Unverified text of the agent.
+    agent_reason: Option<String>,
+    /// Why nobody can approve, where it is not known who answers for the agent.
+    owner_unknown: Option<String>,
+    decisions: Vec<DecisionLine>,
+    outcomes: Vec<Outcome>,
+    /// Whether and why the reader cannot decide.
+    hindrance: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RuleReason {
+    #[serde(flatten)]
+    rule: RuleRef,
+    reason: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Missing {
+    role: String,
+    approvals: u32,
+}
+
+#[derive(Serialize)]
+struct DecisionLine {
+    person: String,
+    name: String,
+    verdict: Verdict,
+    role: String,
+    reason: String,
+    decided_at: u64,
+    signed_in_at: u64,
+}
+
+impl From<Detail> for HoldDetail {
+    fn from(detail: Detail) -> Self {
+        let hold = detail.hold;
+        let expires_at = hold.expires_at();
+        let reasons = hold.terms.rules.into_iter().zip(detail.rules);
+        HoldDetail {
+            state: hold.stage.state(),
+            cause: hold.stage.cause().map(|cause| cause.as_str()),
+            opened_at: hold.opened_at,
+            expires_at,
+            rules: reasons.map(|(rule, (_, reason))| RuleReason { rule, reason }).collect(),
+            missing: detail.missing.into_iter().map(|(role, approvals)| Missing { role, approvals }).collect(),
+            id: hold.terms.id,
+            group: hold.terms.group,
+            agent: hold.terms.agent,
+            policy: hold.terms.policy,
+            requirement: hold.terms.requirement,
+            requirement_hash: hold.terms.requirement_hash,
+            digest: hold.terms.digest,
+            components: hold.terms.components,
+            request: detail.captured,
+            agent_reason: detail.agent_reason,
+            owner_unknown: detail.accountable.unknown,
+            decisions: detail.decisions.into_iter().map(decision_line).collect(),
+            outcomes: detail.outcomes,
+            hindrance: detail.hindrance.map(|refusal| refusal.to_string()),
+        }
+    }
+}
+
+fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
+    DecisionLine {
+        person: decision.person,
+        name: decision.name,
+        verdict: decision.verdict,
+        role: decision.role,
+        reason: decision.reason,
+        decided_at: decision.decided_at,
+        signed_in_at: decision.signed_in_at,
+    }
+}
+
+/// `GET /api/holds/{id}`
+pub async fn detail(
+    signed: SignedIn,
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<HoldDetail>, Failure> {
+    let detail = app.service.detail(&id, &signed.session).await?;
+    detail.map(|detail| Json(detail.into())).ok_or_else(|| Failure::not_found(format!("there is no hold `{id}`")))
+}
+
+/// Body of `POST /api/holds/{id}/decisions`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionBody {
+    verdict: Verdict,
+    #[serde(default)]
+    reason: String,
+}
+
+/// What became of a hold.
+#[derive(Serialize)]
+pub struct Decided {
+    hold: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<HoldState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    refused: Option<ErrorAnswer>,
+}
+
+impl Decided {
+    fn new(hold: Hold) -> Self {
+        let (state, expires_at) = (Some(hold.stage.state()), Some(hold.expires_at()));
+        Decided { hold: hold.terms.id, state, expires_at, refused: None }
+    }
+}
+
+/// `POST /api/holds/{id}/decisions`
+pub async fn decide(
+    SignedWrite(signed): SignedWrite,
+    State(app): State<App>,
+    Path(hold): Path<String>,
+    Body(body): Body<DecisionBody>,
+) -> Result<Json<Decided>, Failure> {
+    let item = Item { hold, verdict: body.verdict, reason: body.reason };
+    let mut answers = app.service.decide(&signed.session, vec![item]).await?;
+    let answer = answers.pop().ok_or_else(|| Failure::bad_request("nothing was decided"))?;
+    Ok(Json(Decided::new(answer?)))
+}
+
+/// Body of `POST /api/decisions`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionsBody {
+    items: Vec<DecisionItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DecisionItem {
+    hold: String,
+    verdict: Verdict,
+    #[serde(default)]
+    reason: String,
+}
+
+/// Answer of `POST /api/decisions`, in the order of the question.
+#[derive(Serialize)]
+pub struct DecisionsAnswer {
+    items: Vec<Decided>,
+}
+
+/// `POST /api/decisions`
+pub async fn decide_many(
+    SignedWrite(signed): SignedWrite,
+    State(app): State<App>,
+    Body(body): Body<DecisionsBody>,
+) -> Result<Json<DecisionsAnswer>, Failure> {
+    if body.items.len() > MAX_DECISIONS {
+        let detail = format!("{} items are too many; send at most {MAX_DECISIONS} at once", body.items.len());
+        return Err(Failure::bad_request(detail));
+    }
+    let item = |item: DecisionItem| Item { hold: item.hold, verdict: item.verdict, reason: item.reason };
+    let items: Vec<Item> = body.items.into_iter().map(item).collect();
+    let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
+    let answers = app.service.decide(&signed.session, items).await?;
+    let decided = holds.into_iter().zip(answers).map(|(hold, answer)| match answer {
+        Ok(hold) => Decided::new(hold),
+        Err(error) => {
+            let Failure { error, detail, .. } = Failure::from(error);
+            let refused = Some(ErrorAnswer { error: error.to_owned(), detail });
+            Decided { hold, state: None, expires_at: None, refused }
+        }
+    });
+    Ok(Json(DecisionsAnswer { items: decided.collect() }))
+}
+
+/// Body of `POST /api/holds/{id}/revoke`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RevokeBody {
+    #[serde(default)]
+    reason: String,
+}
+
+/// `POST /api/holds/{id}/revoke`
+pub async fn revoke(
+    SignedWrite(signed): SignedWrite,
+    State(app): State<App>,
+    Path(hold): Path<String>,
+    Body(body): Body<RevokeBody>,
+) -> Result<Json<Decided>, Failure> {
+    Ok(Json(Decided::new(app.service.revoke(&signed.session, &hold, &body.reason).await?)))
+}
+
+/// `PUT /api/bundles/{rev}`
+pub async fn publish(
+    publisher: Publisher,
+    State(app): State<App>,
+    Path(rev): Path<String>,
+    Body(signed): Body<SignedBundle>,
+) -> Result<Response, Failure> {
+    let rev: Hash = rev.parse().map_err(|error| Failure::bad_request(format!("the revision in the path: {error}")))?;
+    let (policy, new) = app.service.publish(&publisher.name, rev, signed).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    Ok((status, Json(policy)).into_response())
+}

@@ -1,0 +1,119 @@
+//! All routes in one table each, so that a test can hold them against `openapi.yaml`.
+
+use axum::{
+    Router,
+    extract::DefaultBodyLimit,
+    handler::Handler,
+    http::{StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post, put},
+};
+
+use super::{App, error::Failure, gateway, pages, people, session};
+
+/// The largest body that is read, in bytes: a captured body of 1 MiB in base64 with room for the rest.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// One route of a listener.
+pub struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
+    handler: MethodRouter<App>,
+}
+
+fn on_get<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "get", path, handler: get(handler) }
+}
+
+fn on_post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "post", path, handler: post(handler) }
+}
+
+fn on_put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "put", path, handler: put(handler) }
+}
+
+/// What gateways may ask.
+pub fn gateway_routes() -> Vec<Route> {
+    vec![
+        on_post("/v1/holds", gateway::open),
+        on_post("/v1/redemptions", gateway::redeem),
+        on_post("/v1/outcomes", gateway::outcomes),
+        on_post("/v1/detach", gateway::detach),
+        on_get("/v1/feed", gateway::feed),
+        on_get("/v1/state", gateway::state),
+        on_get("/v1/bundles/{rev}", gateway::bundle),
+        on_get("/v1/tasks/{hold}", gateway::task),
+        on_get("/healthz", gateway::health),
+    ]
+}
+
+/// What people may ask: the JSON API and the console.
+pub fn people_routes() -> Vec<Route> {
+    vec![
+        on_get("/", pages::home),
+        on_get("/signin", pages::sign_in_form),
+        on_post("/signin", pages::sign_in),
+        on_post("/signout", pages::sign_out),
+        on_get("/holds", pages::list),
+        on_post("/holds/decisions", pages::decide_many),
+        on_get("/holds/{id}", pages::detail),
+        on_post("/holds/{id}/decisions", pages::decide),
+        on_post("/holds/{id}/revoke", pages::revoke),
+        on_get("/api/session", people::session),
+        on_get("/api/holds", people::list),
+        on_get("/api/holds/{id}", people::detail),
+        on_post("/api/holds/{id}/decisions", people::decide),
+        on_post("/api/holds/{id}/revoke", people::revoke),
+        on_post("/api/decisions", people::decide_many),
+        on_put("/api/bundles/{rev}", people::publish),
+        on_get("/openapi.yaml", openapi),
+        on_get("/console.css", stylesheet),
+        on_get("/console.js", script),
+        on_get("/healthz", gateway::health),
+    ]
+}
+
+/// The gateways' router.
+pub fn gateways(app: App) -> Router {
+    router(gateway_routes()).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(app)
+}
+
+/// The people's router.
+pub fn people(app: App) -> Router {
+    router(people_routes())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(session::same_origin))
+        .layer(middleware::from_fn(session::guard_answers))
+        .with_state(app)
+}
+
+fn router(routes: Vec<Route>) -> Router<App> {
+    let router = routes.into_iter().fold(Router::new(), |router, route| router.route(route.path, route.handler));
+    router.fallback(nothing_here).method_not_allowed_fallback(other_method)
+}
+
+async fn nothing_here() -> Failure {
+    Failure::not_found("nothing is at this path")
+}
+
+async fn other_method() -> Failure {
+    Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path has other methods")
+}
+
+async fn openapi() -> Response {
+    file("application/yaml", include_str!("../../openapi.yaml"))
+}
+
+async fn stylesheet() -> Response {
+    file("text/css; charset=utf-8", include_str!("../../static/console.css"))
+}
+
+async fn script() -> Response {
+    file("text/javascript; charset=utf-8", include_str!("../../static/console.js"))
+}
+
+fn file(content_type: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], text).into_response()
+}

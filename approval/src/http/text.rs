@@ -1,0 +1,222 @@
+//! How captured text is shown: nothing is hidden, nothing acts.
+//!
+//! Characters that a reader cannot see or that reorder what is beside them are shown as `\u{...}`; what does not fit is
+//! counted.
+
+use std::fmt::Write as _;
+
+use jiff::Timestamp;
+
+/// The most bytes of a body that a page shows.
+const MAX_BODY: usize = 128 * 1024;
+
+/// The most bytes of one header, path or reason that a page shows.
+const MAX_TEXT: usize = 8 * 1024;
+
+/// How a count ends; the text itself cannot, since its `<` is escaped.
+const REST_END: &str = " bytes more</span>";
+
+/// HTML that is safe to put into a page: every character of the source was escaped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Html(String);
+
+impl askama::filters::HtmlSafe for Html {}
+
+impl std::fmt::Display for Html {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Html {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether some of the text did not fit and was counted instead.
+    pub fn is_cut(&self) -> bool {
+        self.0.ends_with(REST_END)
+    }
+}
+
+/// One line of text; line breaks and tabs are shown as escapes too.
+pub fn line(text: &str) -> Html {
+    shown(text, MAX_TEXT, false)
+}
+
+/// Text of several lines.
+pub fn lines(text: &str) -> Html {
+    shown(text, MAX_TEXT, true)
+}
+
+/// How a body is shown, and what was made of it.
+pub struct BodyView {
+    /// Ends with a count where not all is shown; [`Html::is_cut`] tells.
+    pub html: Html,
+    /// `JSON`, `text` or `bytes`.
+    pub form: &'static str,
+}
+
+/// A body: JSON is laid out anew (order, spelling and escapes stay as they are), other text as it is, the rest in hex.
+pub fn body(bytes: &[u8]) -> BodyView {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if holdgate_protocol::Json::parse(bytes).is_ok() => {
+            let laid_out = laid_out(text);
+            // Where not all fits, what is left is counted in the bytes that arrived, not in our indents.
+            let text = if laid_out.len() > MAX_BODY { text } else { &laid_out };
+            BodyView { html: shown(text, MAX_BODY, true), form: "JSON" }
+        }
+        Ok(text) => BodyView { html: shown(text, MAX_BODY, true), form: "text" },
+        Err(_) => BodyView { html: hex(bytes), form: "bytes" },
+    }
+}
+
+/// Puts line breaks and indents between the tokens of a JSON text that was read before.
+fn laid_out(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() * 2);
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
+        if in_string {
+            out.push(c);
+            in_string = escaped || c != '"';
+            escaped = !escaped && c == '\\';
+            continue;
+        }
+        match c {
+            ' ' | '\t' | '\n' | '\r' => {}
+            '{' | '[' => {
+                out.push(c);
+                while characters.peek().is_some_and(|next| next.is_ascii_whitespace()) {
+                    characters.next();
+                }
+                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    new_line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                new_line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                new_line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+fn new_line(out: &mut String, depth: usize) {
+    out.push('\n');
+    out.extend(std::iter::repeat_n("  ", depth));
+}
+
+fn hex(bytes: &[u8]) -> Html {
+    let mut html = String::new();
+    let shown = bytes.len().min(MAX_BODY / 16);
+    for (row, chunk) in bytes.iter().take(shown).collect::<Vec<_>>().chunks(16).enumerate() {
+        let _ = write!(html, "{:08x} ", row * 16);
+        chunk.iter().for_each(|byte| {
+            let _ = write!(html, " {byte:02x}");
+        });
+        html.push('\n');
+    }
+    count_rest(&mut html, bytes.len() - shown);
+    Html(html)
+}
+
+fn shown(text: &str, limit: usize, many_lines: bool) -> Html {
+    let mut html = String::with_capacity(text.len().min(limit) + 64);
+    let mut done = 0;
+    for c in text.chars() {
+        if done + c.len_utf8() > limit {
+            break;
+        }
+        done += c.len_utf8();
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            '\n' | '\t' if many_lines => html.push(c),
+            c if is_unseen(c) => {
+                let _ = write!(html, "<span class=\"escape\">\\u{{{:x}}}</span>", u32::from(c));
+            }
+            c => html.push(c),
+        }
+    }
+    count_rest(&mut html, text.len() - done);
+    Html(html)
+}
+
+fn count_rest(html: &mut String, bytes: usize) {
+    if bytes > 0 {
+        let _ = write!(html, "<span class=\"rest\">… {}{REST_END}", grouped(bytes as u64));
+    }
+}
+
+/// Whether a character shows nothing of itself, or changes how others are shown (Unicode TR 36 section 2.10).
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
+            | '\u{2800}' | '\u{3000}' | '\u{3164}' | '\u{a0}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// A number with its thousands apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// A moment in UTC.
+pub fn moment(seconds: u64) -> String {
+    let time = i64::try_from(seconds).ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map_or_else(|| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// How far a moment is from now: `in 12 min`, `3 h ago`.
+pub fn distance(moment: u64, now: u64) -> String {
+    if moment >= now { format!("in {}", span(moment - now)) } else { format!("{} ago", span(now - moment)) }
+}
+
+/// A span of time in its two largest units.
+pub fn span(seconds: u64) -> String {
+    let units = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
+    let at = units.iter().position(|(size, _)| seconds >= *size).unwrap_or(units.len() - 1);
+    let parts = units.iter().skip(at).take(2).scan(seconds, |rest, (size, name)| {
+        let count = *rest / size;
+        *rest %= size;
+        Some((count, name))
+    });
+    let parts: Vec<String> = parts
+        .enumerate()
+        .filter(|(i, (count, _))| *i == 0 || *count > 0)
+        .map(|(_, (count, name))| format!("{count} {name}"))
+        .collect();
+    parts.join(" ")
+}
+
+#[cfg(test)]
+mod tests;

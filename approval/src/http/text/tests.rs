@@ -1,0 +1,60 @@
+use proptest::prelude::*;
+
+use super::*;
+
+#[test]
+fn json_is_laid_out_without_changing_a_token() {
+    let check = |text: &str, expected: &str| assert_eq!(body(text.as_bytes()).html.as_str(), expected);
+    check("{ }", "{}");
+    check(" [ ] ", "[]");
+    check(
+        r#"{"b":1.0e+2,"a":[1, true ,{}]}"#,
+        "{\n  &quot;b&quot;: 1.0e+2,\n  &quot;a&quot;: [\n    1,\n    true,\n    {}\n  ]\n}",
+    );
+    check(r#""{\"[,\\""#, r"&quot;{\&quot;[,\\&quot;");
+    check(r#"{"a": "\u202e"}"#, "{\n  &quot;a&quot;: &quot;\\u202e&quot;\n}");
+}
+
+#[test]
+fn what_has_two_readings_is_shown_as_it_came() {
+    let double = body(br#"{"a":1,"a":2}"#);
+    assert_eq!((double.form, double.html.as_str()), ("text", "{&quot;a&quot;:1,&quot;a&quot;:2}"));
+}
+
+#[test]
+fn unseen_characters_are_escaped_and_breaks_only_where_there_are_lines() {
+    assert_eq!(line("a\nb").as_str(), "a<span class=\"escape\">\\u{a}</span>b");
+    assert_eq!(lines("a\nb\r").as_str(), "a\nb<span class=\"escape\">\\u{d}</span>");
+    for c in ['\u{0}', '\u{7f}', '\u{85}', '\u{200b}', '\u{200f}', '\u{202e}', '\u{2066}', '\u{feff}', '\u{e0041}'] {
+        assert!(!lines(&c.to_string()).as_str().contains(c), "{:x}", u32::from(c));
+    }
+    assert_eq!(line("Zoë, 日本").as_str(), "Zoë, 日本");
+}
+
+#[test]
+fn times_are_told_in_two_units() {
+    assert_eq!(
+        [span(0), span(59), span(60), span(3_725), span(90_000)],
+        ["0 s", "59 s", "1 min", "1 h 2 min", "1 d 1 h"]
+    );
+    assert_eq!(distance(100, 40), "in 1 min");
+    assert_eq!(distance(40, 100), "1 min ago");
+    assert_eq!(moment(1_790_000_000), "2026-09-21 14:13:20 UTC");
+    assert_eq!([grouped(7), grouped(1_000), grouped(1_234_567)], ["7", "1,000", "1,234,567"]);
+}
+
+proptest! {
+    #[test]
+    fn no_text_becomes_markup(text in any::<String>()) {
+        let html = lines(&text).to_string().replace("<span class=\"escape\">", "").replace("</span>", "");
+        prop_assert!(!html.contains(['<', '>', '"', '\'']));
+    }
+
+    #[test]
+    fn every_byte_is_shown_or_counted(text in "[a-z]{0,40}", limit in 0..40_usize) {
+        let html = shown(&text, limit, false).to_string();
+        let kept = html.split('<').next().unwrap().len();
+        prop_assert_eq!(kept, text.len().min(limit));
+        prop_assert_eq!(html.contains(&format!("… {} bytes more", text.len() - kept)), kept < text.len());
+    }
+}

@@ -1,0 +1,12 @@
+//! The approval service: durable holds, reviewers' decisions, grants, the ledger, and the reviewers' console.
+
+pub mod cli;
+pub mod clock;
+pub mod directory;
+pub mod domain;
+pub mod http;
+pub mod keys;
+pub mod policy;
+pub mod random;
+pub mod service;
+pub mod store;

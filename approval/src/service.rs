@@ -1,0 +1,133 @@
+//! What the service does, apart from how it is asked: each file is one use, most of them one command of the writer.
+
+pub mod accounts;
+pub mod credentials;
+pub mod decide;
+pub mod expire;
+pub mod open;
+pub mod publish;
+pub mod read;
+pub mod redeem;
+
+use std::{path::Path, sync::Arc};
+
+use holdgate_protocol::{Agent, gateway::FeedItem};
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Clock,
+    domain::{Accountability, Change, Hold, Stage},
+    keys::ServiceKeys,
+    store::{Connection, Store, StoreError, Tx, ledger::Event, people},
+};
+
+/// The running service. Clones share everything.
+#[derive(Clone)]
+pub struct Service {
+    pub store: Store,
+    pub clock: Arc<dyn Clock>,
+    pub keys: Arc<ServiceKeys>,
+    /// The `iss` of grants.
+    pub issuer: Arc<str>,
+    pub sign_ins: Arc<accounts::SignIns>,
+}
+
+impl Service {
+    /// Starts on an open store with the keys of a data folder.
+    pub fn new(store: Store, clock: Arc<dyn Clock>, keys: ServiceKeys, issuer: &str) -> Result<Self, StartError> {
+        let sign_ins = Arc::new(accounts::SignIns::new()?);
+        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), sign_ins })
+    }
+
+    /// Opens the store and the keys of a data folder.
+    pub async fn start(data: &Path, url: &str, clock: Arc<dyn Clock>, issuer: &str) -> Result<Self, StartError> {
+        let keys = ServiceKeys::load(data)?;
+        Service::new(Store::open(url, false).await?, clock, keys, issuer)
+    }
+
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+}
+
+/// Why the service cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Keys(#[from] crate::keys::KeyFileError),
+    #[error(transparent)]
+    Password(#[from] accounts::PasswordError),
+}
+
+/// Brings a hold to another stage, tells its group, and records it: one transition, all in the writer's transaction.
+///
+/// A redemption is no news: the gateway that redeemed learns it from the answer, every other when it tries.
+async fn transition(tx: &mut Tx, hold: &Hold, change: &Change, now: u64, data: Value) -> Result<(), StoreError> {
+    if !tx.change_hold(hold, change, now).await? {
+        return Err(StoreError::Corrupt("holds.state"));
+    }
+    let kind = match change.stage {
+        Stage::Pending(_) => "hold.opened",
+        Stage::Approved(_) => "hold.approved",
+        Stage::Denied => "hold.denied",
+        Stage::Expired => "hold.expired",
+        Stage::Cancelled(_) => "hold.cancelled",
+        Stage::Used(_) => "hold.used",
+    };
+    let id = hold.terms.id.as_str();
+    tx.record(Event { time: now, kind, hold: Some(id), decided_by: Some(change.decided_by), data }).await?;
+    if !matches!(change.stage, Stage::Used(_)) {
+        let (state, cause) = (change.stage.state(), change.stage.cause().map(|cause| cause.as_str().to_owned()));
+        let item = |seq| FeedItem::Hold { seq, hold: id.to_owned(), state, cause };
+        tx.tell(Some(&hold.terms.group), item).await?;
+    }
+    Ok(())
+}
+
+/// Writes down that a hold's deadline has passed, if it has; gives the hold as it stands then.
+async fn expire_if_overdue(tx: &mut Tx, hold: Hold, now: u64) -> Result<Hold, StoreError> {
+    if let Some(change) = hold.overdue(now) {
+        let was = crate::domain::hold::state_name(hold.stage.state());
+        transition(tx, &hold, &change, now, json!({"from": was, "deadline": hold.expires_at()})).await?;
+    }
+    Ok(hold.at(now))
+}
+
+/// The persons who answer for an agent: its owner, and the token's subject where somebody acts for it.
+pub async fn accountability(connection: &mut Connection, agent: &Agent) -> Result<Accountability, StoreError> {
+    let mut accountable = Accountability::default();
+    match agent.owner.as_deref() {
+        None => accountable.unknown = Some("the agent has no owner".into()),
+        Some(owner) => match owner.strip_prefix("group/") {
+            Some(group) => {
+                accountable.persons = people::members(connection, group).await?;
+                if accountable.persons.is_empty() {
+                    accountable.unknown =
+                        Some(format!("the owner `{owner}` is no group of the directory with members"));
+                }
+            }
+            None => match people::linked(connection, &agent.iss, owner).await? {
+                Some(person) => drop(accountable.persons.insert(person)),
+                None => {
+                    let iss = &agent.iss;
+                    accountable.unknown = Some(format!("the owner `{owner}` at `{iss}` is no person of the directory"));
+                }
+            },
+        },
+    }
+    if !agent.act.is_empty() {
+        match people::linked(connection, &agent.iss, &agent.sub).await? {
+            Some(person) => drop(accountable.persons.insert(person)),
+            None => {
+                let (iss, sub) = (&agent.iss, &agent.sub);
+                let why =
+                    format!("the subject `{sub}` at `{iss}`, for whom the agent acts, is no person of the directory");
+                accountable.unknown.get_or_insert(why);
+            }
+        }
+    }
+    Ok(accountable)
+}

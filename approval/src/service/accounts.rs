@@ -1,0 +1,239 @@
+//! Local accounts: passwords, sign-in, sessions.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+};
+use holdgate_protocol::Hash;
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::Service;
+use crate::{
+    random,
+    store::{
+        Command, StoreError, Tx,
+        ledger::Event,
+        people::{self, Session},
+    },
+};
+
+/// How long a session lasts, in seconds. Decisions need a fresher sign-in than that.
+pub const SESSION_LIFE: u64 = 8 * 60 * 60;
+
+/// The longest password, in bytes: hashing is work.
+const MAX_PASSWORD: usize = 1024;
+
+/// The shortest password that may be set, in characters.
+const MIN_PASSWORD: usize = 8;
+
+/// Failed sign-ins of one account before it has to wait.
+const FREE_FAILURES: u32 = 5;
+
+/// The longest wait after failures, in seconds.
+const MAX_WAIT: u64 = 300;
+
+/// Accounts whose failures are remembered at once.
+const MAX_ACCOUNTS: usize = 10_000;
+
+/// Why a password cannot be set or checked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    #[error("a password has at least 8 characters and at most 1024 bytes")]
+    Length,
+    #[error("the password could not be hashed: {0}")]
+    Hash(argon2::password_hash::Error),
+    #[error("not an argon2id hash in PHC form (`$argon2id$...`)")]
+    NotArgon2id,
+}
+
+/// Why a sign-in failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignInError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
+    #[error("the person or the password is not right")]
+    Wrong,
+    #[error("too many failed sign-ins of this account; try again in {0} seconds")]
+    Wait(u64),
+}
+
+/// A new session with its token, which nobody but the browser keeps.
+#[derive(Debug)]
+pub struct SignedIn {
+    pub token: String,
+    pub session: Session,
+}
+
+/// What sign-ins share: the failures of late, and what an unknown person's password is compared with.
+pub struct SignIns {
+    failures: Mutex<HashMap<Hash, Failures>>,
+    nobody: String,
+    /// Each check takes 19 MiB and some ten milliseconds of one core.
+    at_once: Semaphore,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Failures {
+    count: u32,
+    last: u64,
+}
+
+impl Failures {
+    fn wait_until(&self) -> u64 {
+        let over = self.count.saturating_sub(FREE_FAILURES);
+        let wait = if over == 0 { 0 } else { 2_u64.saturating_pow(over).min(MAX_WAIT) };
+        self.last.saturating_add(wait)
+    }
+}
+
+impl SignIns {
+    pub fn new() -> Result<Self, PasswordError> {
+        let nobody = Argon2::default().hash_password(b"nobody's password").map_err(PasswordError::Hash)?.to_string();
+        Ok(SignIns { failures: Mutex::default(), nobody, at_once: Semaphore::new(2) })
+    }
+
+    fn wait(&self, account: &Hash, now: u64) -> Option<u64> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(account)?.wait_until().checked_sub(now).filter(|wait| *wait > 0)
+    }
+
+    fn note(&self, account: Hash, now: u64, succeeded: bool) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if succeeded {
+            failures.remove(&account);
+            return;
+        }
+        if failures.len() >= MAX_ACCOUNTS {
+            failures.retain(|_, failed| failed.last.saturating_add(MAX_WAIT) > now);
+        }
+        if failures.len() < MAX_ACCOUNTS || failures.contains_key(&account) {
+            let failed = failures.entry(account).or_insert(Failures { count: 0, last: now });
+            *failed = Failures { count: failed.count.saturating_add(1), last: now };
+        }
+    }
+}
+
+impl Service {
+    /// Signs a person in. An unknown person costs the same work as a wrong password.
+    pub async fn sign_in(&self, person: &str, password: &str) -> Result<SignedIn, SignInError> {
+        let (account, now) = (Hash::of(person.as_bytes()), self.now());
+        let waits = || self.sign_ins.wait(&account, now).map_or(Ok(()), |wait| Err(SignInError::Wait(wait)));
+        waits()?;
+        // The semaphore is never closed; without a permit the check would still be right.
+        let permit = self.sign_ins.at_once.acquire().await;
+        // Guesses that came all at once have failed in the meantime.
+        waits()?;
+        let found = people::with_password(&mut *self.store.read().await?, person).await?;
+        let (person, hash) = match found {
+            Some((person, Some(hash))) => (Some(person), hash),
+            _ => (None, self.sign_ins.nobody.clone()),
+        };
+        let password = password.to_owned();
+        let right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await.unwrap_or(false);
+        let person = person.filter(|_| right);
+        self.sign_ins.note(account, now, person.is_some());
+        drop(permit);
+        let Some(person) = person else { return Err(SignInError::Wrong) };
+
+        let token = random::secret()?;
+        let session = Session { person, signed_in_at: now, expires_at: now.saturating_add(SESSION_LIFE) };
+        self.store.write(StartSession { token: Hash::of(token.as_bytes()), session: session.clone() }).await?;
+        Ok(SignedIn { token, session })
+    }
+
+    /// The session of a token, if it is valid now.
+    pub async fn session(&self, token: &str) -> Result<Option<Session>, StoreError> {
+        let token = Hash::of(token.as_bytes());
+        people::session(&mut *self.store.read().await?, &token, self.now()).await
+    }
+
+    /// Ends the session of a token.
+    pub async fn sign_out(&self, token: &str) -> Result<(), StoreError> {
+        self.store.write(EndSession { token: Hash::of(token.as_bytes()) }).await
+    }
+}
+
+struct StartSession {
+    token: Hash,
+    session: Session,
+}
+
+impl Command for StartSession {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.insert_session(&self.token, &self.session).await?;
+        let data = json!({"person": self.session.person.id});
+        let event =
+            Event { time: self.session.signed_in_at, kind: "person.signed_in", hold: None, decided_by: None, data };
+        tx.record(event).await
+    }
+}
+
+struct EndSession {
+    token: Hash,
+}
+
+impl Command for EndSession {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.delete_session(&self.token).await
+    }
+}
+
+/// Sets a person's password. `false`: there is no such person.
+pub struct SetPassword {
+    pub person: String,
+    /// In PHC form.
+    pub hash: String,
+    pub now: u64,
+}
+
+impl Command for SetPassword {
+    type Answer = bool;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<bool, StoreError> {
+        let known = tx.set_password(&self.person, &self.hash).await?;
+        if known {
+            let data = json!({"person": self.person});
+            let event = Event { time: self.now, kind: "person.password_set", hold: None, decided_by: None, data };
+            tx.record(event).await?;
+        }
+        Ok(known)
+    }
+}
+
+/// Hashes a password with argon2id.
+pub fn hash_password(password: &str) -> Result<String, PasswordError> {
+    if password.chars().count() < MIN_PASSWORD || password.len() > MAX_PASSWORD {
+        return Err(PasswordError::Length);
+    }
+    let hash = Argon2::default().hash_password(password.as_bytes()).map_err(PasswordError::Hash)?;
+    Ok(hash.to_string())
+}
+
+/// Checks that a text is an argon2id hash that a password can be compared with.
+pub fn check_hash(text: &str) -> Result<(), PasswordError> {
+    let hash = PasswordHash::new(text).map_err(|_| PasswordError::NotArgon2id)?;
+    let sound = hash.algorithm.as_str() == "argon2id" && hash.hash.is_some() && hash.salt.is_some();
+    if sound { Ok(()) } else { Err(PasswordError::NotArgon2id) }
+}
+
+fn verify(password: &str, hash: &str) -> bool {
+    let Ok(hash) = PasswordHash::new(hash) else { return false };
+    password.len() <= MAX_PASSWORD && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
+}

@@ -1,0 +1,79 @@
+//! Time passing: holds that nobody decided on or used in time end, and old news is forgotten.
+
+use std::time::Duration;
+
+use super::{Service, expire_if_overdue};
+use crate::store::{Command, StoreError, Tx, holds};
+
+/// Holds that end in one transaction, so that nobody waits long behind them.
+const BATCH: u32 = 250;
+
+/// Feed items that are kept; a gateway that is further behind takes a new snapshot.
+pub const FEED_KEPT: u64 = 100_000;
+
+/// Ends what is overdue; says how many.
+pub struct Expire {
+    pub now: u64,
+}
+
+impl Command for Expire {
+    type Answer = usize;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<usize, StoreError> {
+        let overdue = holds::overdue(tx, self.now, BATCH).await?;
+        let count = overdue.len();
+        for hold in overdue {
+            expire_if_overdue(tx, hold, self.now).await?;
+        }
+        Ok(count)
+    }
+}
+
+/// Forgets all but the newest items of the feed.
+pub struct PruneFeed {
+    pub keep: u64,
+}
+
+impl Command for PruneFeed {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.prune_feed(self.keep).await
+    }
+}
+
+impl Service {
+    /// Ends everything that is overdue now.
+    pub async fn expire(&self) -> Result<(), StoreError> {
+        // Looking first, on a reader, keeps an idle service from writing each second.
+        loop {
+            let now = self.now();
+            if holds::overdue(&mut *self.store.read().await?, now, 1).await?.is_empty() {
+                return Ok(());
+            }
+            let ended = self.store.write(Expire { now }).await?;
+            tracing::info!(ended, "holds ended because their time was over");
+        }
+    }
+
+    /// Watches the time until it is aborted.
+    pub async fn keep_time(self) {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pruned_at = self.now();
+        loop {
+            second.tick().await;
+            if let Err(error) = self.expire().await {
+                tracing::error!(%error, "overdue holds could not be ended");
+            }
+            if self.now() >= pruned_at.saturating_add(60) {
+                pruned_at = self.now();
+                if let Err(error) = self.store.write(PruneFeed { keep: FEED_KEPT }).await {
+                    tracing::error!(%error, "old feed items could not be forgotten");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What gateways and reviewers read: the feed, the snapshot, tasks, lists and details.
+
+use std::time::Duration;
+
+use holdgate_protocol::{
+    Hash,
+    gateway::{CapturedRequest, FeedItem, FeedPage, HoldState, Outcome, StateAnswer, TaskAnswer},
+};
+use tokio::time::Instant;
+
+use super::{Service, accountability};
+use crate::{
+    domain::{Accountability, Approval, Hold, Refusal, Reviewer, Stage, decision},
+    store::{
+        StoreError, feed,
+        holds::{self, Decision, Listed, Place},
+        people::{self, Session},
+        policy,
+    },
+};
+
+/// The longest wait of a long poll.
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// The cursor of a feed reader lies outside what is kept: it takes a new snapshot.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FeedError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the cursor {after} is not one that this feed goes on from; take `/v1/state`")]
+    Gone { after: u64 },
+}
+
+/// Everything about one hold that a reviewer sees.
+#[derive(Debug)]
+pub struct Detail {
+    pub hold: Hold,
+    pub captured: Option<CapturedRequest>,
+    pub agent_reason: Option<String>,
+    pub decisions: Vec<Decision>,
+    /// Role and number of approvals.
+    pub missing: Vec<(String, u32)>,
+    pub accountable: Accountability,
+    pub outcomes: Vec<Outcome>,
+    /// Rule ids with the reason that the policy in force gives.
+    pub rules: Vec<(String, Option<String>)>,
+    /// Why the reader cannot decide at this moment.
+    pub hindrance: Option<Refusal>,
+}
+
+impl Service {
+    /// News for a group after a cursor; waits for some where there are none. Every change of the feed wakes it.
+    pub async fn feed(&self, group: &str, after: u64, limit: usize, wait: Duration) -> Result<FeedPage, FeedError> {
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        // Subscribed before the first look, so that nothing that comes between is missed.
+        let mut news = self.store.news();
+        loop {
+            news.borrow_and_update();
+            let page = self.feed_page(group, after, limit).await?;
+            let waited =
+                page.items.is_empty() && tokio::time::timeout_at(until, news.changed()).await.is_ok_and(|n| n.is_ok());
+            if !waited {
+                return Ok(page);
+            }
+        }
+    }
+
+    async fn feed_page(&self, group: &str, after: u64, limit: usize) -> Result<FeedPage, FeedError> {
+        let mut connection = self.store.read().await?;
+        let head = feed::head(&mut connection).await?;
+        let items = feed::page(&mut connection, group, (after, head), limit).await?;
+        // Looked at after the items: what was forgotten in between is noticed.
+        let oldest = feed::oldest(&mut connection).await?.unwrap_or(head + 1);
+        if after > head || after + 1 < oldest {
+            return Err(FeedError::Gone { after });
+        }
+        let last = items.last().and_then(number);
+        let next = if items.len() < limit { head } else { last.unwrap_or(head) };
+        Ok(FeedPage { next, items })
+    }
+
+    /// The snapshot from which the feed goes on.
+    pub async fn state(&self) -> Result<StateAnswer, StoreError> {
+        let mut connection = self.store.read().await?;
+        // The number comes first: what changes after it is in the feed, whether or not it is in the snapshot too.
+        let seq = feed::head(&mut connection).await?;
+        let suspended = policy::suspended(&mut connection).await?;
+        let policy = policy::reference_in_force(&mut connection).await?;
+        Ok(StateAnswer { seq, suspended, policy, now: self.now() })
+    }
+
+    /// Where a group's hold of one agent stands; waits while it is pending.
+    pub async fn task(
+        &self,
+        group: &str,
+        id: &str,
+        agent: &Hash,
+        wait: Duration,
+    ) -> Result<Option<TaskAnswer>, StoreError> {
+        let until = Instant::now() + wait.min(MAX_WAIT);
+        let mut news = self.store.news();
+        loop {
+            news.borrow_and_update();
+            let mut connection = self.store.read().await?;
+            let seq = feed::head(&mut connection).await?;
+            let hold = holds::find(&mut connection, id).await?;
+            drop(connection);
+            let own = hold.filter(|hold| hold.terms.group == group && hold.terms.agent_key == *agent);
+            let Some(hold) = own.map(|hold| hold.at(self.now())) else { return Ok(None) };
+            let pending = matches!(hold.stage, Stage::Pending(_));
+            if pending && tokio::time::timeout_at(until, news.changed()).await.is_ok_and(|changed| changed.is_ok()) {
+                continue;
+            }
+            let cause = hold.stage.cause().map(|cause| cause.as_str().to_owned());
+            let (state, expires_at) = (hold.stage.state(), hold.expires_at());
+            return Ok(Some(TaskAnswer { hold: hold.terms.id, state, cause, expires_at, seq }));
+        }
+    }
+
+    /// Holds in one state, the oldest deadline first, and how many there are.
+    pub async fn list(
+        &self,
+        state: HoldState,
+        after: Option<&Place>,
+        limit: u32,
+    ) -> Result<(Vec<Listed>, u64), StoreError> {
+        self.expire().await?;
+        let mut connection = self.store.read().await?;
+        let listed = holds::list(&mut connection, state, after, limit).await?;
+        Ok((listed, holds::count(&mut connection, state).await?))
+    }
+
+    /// Everything about one hold, and whether the reader can decide on it.
+    pub async fn detail(&self, id: &str, reader: &Session) -> Result<Option<Detail>, StoreError> {
+        let now = self.now();
+        let mut connection = self.store.read().await?;
+        let Some(hold) = holds::find(&mut connection, id).await? else { return Ok(None) };
+        let hold = hold.at(now);
+        let captured = holds::captured(&mut connection, id).await?;
+        let agent_reason = holds::agent_reason(&mut connection, id).await?;
+        let decisions = holds::decisions(&mut connection, id).await?;
+        let outcomes = holds::outcomes(&mut connection, id).await?;
+        let accountable = accountability(&mut connection, &hold.terms.agent).await?;
+        let roles = people::roles(&mut connection, &reader.person.id, &hold.terms.policy.id, now).await?;
+        drop(connection);
+
+        let reviewer = Reviewer { person: reader.person.id.clone(), roles, signed_in_at: reader.signed_in_at };
+        let approvals: Vec<Approval> = decisions.iter().filter_map(Decision::approval).collect();
+        let already = approvals.iter().any(|approval| approval.person == reviewer.person);
+        let may = decision::may_decide(&hold.terms.requirement, &accountable, &reviewer, now);
+        let hindrance = may.err().or(already.then_some(Refusal::AlreadyDecided));
+        let missing = decision::missing(&hold.terms.requirement, &approvals);
+        let published = self.store.policy();
+        let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);
+        let rules = hold.terms.rules.iter().map(|rule| (rule.id.clone(), reason(&rule.id))).collect();
+        Ok(Some(Detail { hold, captured, agent_reason, decisions, missing, accountable, outcomes, rules, hindrance }))
+    }
+}
+
+/// The number of a feed item.
+fn number(item: &FeedItem) -> Option<u64> {
+    match item {
+        FeedItem::Hold { seq, .. } | FeedItem::Agent { seq, .. } | FeedItem::Policy { seq, .. } => Some(*seq),
+        FeedItem::Unknown => None,
+    }
+}

@@ -1,0 +1,119 @@
+//! SQLite: WAL, a hold is on the disk before the answer (`synchronous = FULL`), one writer and a few readers.
+
+pub mod access;
+pub mod feed;
+pub mod holds;
+pub mod ledger;
+pub mod people;
+pub mod policy;
+mod writer;
+
+use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
+
+use sqlx::{
+    ConnectOptions as _, Sqlite, SqliteConnection,
+    pool::PoolConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
+};
+use tokio::sync::{mpsc, watch};
+
+pub use writer::Tx;
+
+use super::{Command, StoreError};
+use crate::policy::Published;
+
+/// The connection on which queries run.
+pub type Connection = SqliteConnection;
+
+/// A connection that is lent for reading.
+pub type Guard = PoolConnection<Sqlite>;
+
+/// Readers that may be at work at once.
+const READERS: u32 = 4;
+
+/// Commands that may wait for the writer; further ones wait to be let in.
+const QUEUE: usize = 4096;
+
+/// The open database. Clones share it; the writer stops when the last one is dropped.
+#[derive(Clone)]
+pub struct Store {
+    readers: SqlitePool,
+    commands: mpsc::Sender<Box<dyn writer::Job>>,
+    news: watch::Receiver<u64>,
+    policy: watch::Receiver<Option<Arc<Published>>>,
+}
+
+impl Store {
+    /// Opens the database at `url` (`sqlite:FILE`), which must be there unless `create` is set, and brings it to this
+    /// version.
+    pub async fn open(url: &str, create: bool) -> Result<Self, StoreError> {
+        let scheme = |hint| StoreError::Scheme { url: without_secret(url), hint };
+        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            return Err(scheme("; PostgreSQL is not in this version"));
+        }
+        if !url.starts_with("sqlite:") || url.contains(":memory:") {
+            return Err(scheme(""));
+        }
+        let options = SqliteConnectOptions::from_str(url)?
+            .create_if_missing(create)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
+        let mut writer = options.connect().await?;
+        sqlx::migrate!("./migrations").run(&mut writer).await?;
+        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
+
+        let head = feed::head(&mut writer).await?;
+        let in_force = policy::in_force(&mut writer).await?.map(Arc::new);
+        let (commands, queue) = mpsc::channel(QUEUE);
+        let (news, news_of) = watch::channel(head);
+        let (policies, policy) = watch::channel(in_force);
+        tokio::spawn(writer::run(writer, queue, news, policies));
+        Ok(Store { readers, commands, news: news_of, policy })
+    }
+
+    /// Runs a command in the writer's next transaction and gives its answer after the commit.
+    pub async fn write<C: Command>(&self, command: C) -> Result<C::Answer, C::Error> {
+        let (job, answer) = writer::queued(command);
+        let stopped = || C::Error::from(StoreError::Stopped);
+        self.commands.send(job).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Lends a connection for reading.
+    pub async fn read(&self) -> Result<Guard, StoreError> {
+        Ok(self.readers.acquire().await?)
+    }
+
+    /// Tells the newest number of the feed, after each commit that raised it.
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.news.clone()
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Option<Arc<Published>> {
+        self.policy.borrow().clone()
+    }
+}
+
+/// The default database of a data folder.
+pub fn default_url(data: &Path) -> String {
+    format!("sqlite:{}", data.join("holdgate.db").display())
+}
+
+/// A database address without the password that may stand in it.
+fn without_secret(url: &str) -> String {
+    let scheme = url.split(':').next().unwrap_or_default();
+    format!("{scheme}:...")
+}
+
+/// SQLite's integers are signed; times and serials stay far below the border.
+fn int(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn uint(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or_default()
+}

@@ -1,0 +1,319 @@
+//! Holds, what was captured of their requests, their decisions, attempts and outcomes.
+
+use std::collections::BTreeSet;
+
+use holdgate_protocol::{
+    Hash, RuleRef,
+    bundle::PolicyRef,
+    gateway::{CapturedRequest, HoldState, OpenHold, Outcome},
+};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+use super::{Connection, StoreError, Tx, int, uint};
+use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, hold::state_name};
+
+const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
+    policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
+
+/// The key by which a request finds its open hold.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinKey<'a> {
+    pub group: &'a str,
+    pub agent_key: &'a Hash,
+    pub digest: &'a Hash,
+    pub requirement: &'a Hash,
+}
+
+/// A hold as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub hold: Hold,
+    pub place: Place,
+    pub method: String,
+    pub authority: String,
+    pub path: String,
+}
+
+/// Where a list goes on: the deadline and id of the last one that was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub deadline: u64,
+    pub id: String,
+}
+
+/// One decision as it is kept.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub person: String,
+    pub name: String,
+    pub verdict: Verdict,
+    pub role: String,
+    pub roles: BTreeSet<String>,
+    pub reason: String,
+    pub signed_in_at: u64,
+    pub decided_at: u64,
+}
+
+impl Decision {
+    /// The decision as an approval that counts, if it is one.
+    pub fn approval(&self) -> Option<Approval> {
+        let approves = self.verdict == Verdict::Approve;
+        approves.then(|| Approval { person: self.person.clone(), roles: self.roles.clone() })
+    }
+}
+
+/// The hold with this id.
+pub async fn find(connection: &mut Connection, id: &str) -> Result<Option<Hold>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM holds WHERE id = ?"));
+    sqlx::query(sql).bind(id).fetch_optional(connection).await?.as_ref().map(hold).transpose()
+}
+
+/// The open hold of a request.
+pub async fn find_open(connection: &mut Connection, key: JoinKey<'_>) -> Result<Option<Hold>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM holds WHERE grp = ? AND agent_key = ? AND digest = ? AND requirement_hash = ?
+         AND state IN ('pending', 'approved')"
+    ));
+    let query = sqlx::query(sql).bind(key.group).bind(key.agent_key.to_string());
+    let query = query.bind(key.digest.to_string()).bind(key.requirement.to_string());
+    query.fetch_optional(connection).await?.as_ref().map(hold).transpose()
+}
+
+/// Open holds whose deadline is at or before `now`, oldest first.
+pub async fn overdue(connection: &mut Connection, now: u64, limit: u32) -> Result<Vec<Hold>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved') AND deadline <= ? ORDER BY deadline LIMIT ?"
+    ));
+    let rows = sqlx::query(sql).bind(int(now)).bind(limit).fetch_all(connection).await?;
+    rows.iter().map(hold).collect()
+}
+
+/// All open holds.
+pub async fn open(connection: &mut Connection) -> Result<Vec<Hold>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved')"));
+    sqlx::query(sql).fetch_all(connection).await?.iter().map(hold).collect()
+}
+
+/// Holds in one state after a place in the list's order: open ones by deadline, the oldest first; ended ones by their
+/// end, the newest first.
+pub async fn list(
+    connection: &mut Connection,
+    state: HoldState,
+    after: Option<&Place>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    let open = matches!(state, HoldState::Pending | HoldState::Approved);
+    let start = if open { (-1, "") } else { (i64::MAX, "") };
+    let (deadline, id) = after.map_or(start, |place| (int(place.deadline), &place.id));
+    let (sign, order) = if open { (">", "ASC") } else { ("<", "DESC") };
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS}, method, authority, path FROM holds
+         WHERE state = ? AND (deadline, id) {sign} (?, ?) ORDER BY deadline {order}, id {order} LIMIT ?"
+    ));
+    let query = sqlx::query(sql).bind(state_name(state)).bind(deadline).bind(id).bind(limit);
+    let listed = |row: &SqliteRow| {
+        let (method, authority, path) = (row.try_get("method")?, row.try_get("authority")?, row.try_get("path")?);
+        let place = Place { deadline: uint(row.try_get("deadline")?), id: row.try_get("id")? };
+        Ok(Listed { hold: hold(row)?, place, method, authority, path })
+    };
+    query.fetch_all(connection).await?.iter().map(listed).collect()
+}
+
+/// How many holds are in a state.
+pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64, StoreError> {
+    let query = sqlx::query("SELECT count(*) FROM holds WHERE state = ?").bind(state_name(state));
+    Ok(uint(query.fetch_one(connection).await?.try_get(0)?))
+}
+
+/// What the gateway captured of a hold's request.
+pub async fn captured(connection: &mut Connection, id: &str) -> Result<Option<CapturedRequest>, StoreError> {
+    let query = sqlx::query("SELECT request FROM captures WHERE hold = ?").bind(id);
+    let Some(row) = query.fetch_optional(connection).await? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(row.try_get(0)?)?))
+}
+
+/// What the agent says of its request.
+pub async fn agent_reason(connection: &mut Connection, id: &str) -> Result<Option<String>, StoreError> {
+    let row = sqlx::query("SELECT agent_reason FROM holds WHERE id = ?").bind(id).fetch_optional(connection).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
+}
+
+/// The decisions on a hold, oldest first.
+pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Decision>, StoreError> {
+    let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.reason, d.signed_in_at, d.decided_at
+               FROM decisions d JOIN persons p ON p.id = d.person WHERE d.hold = ? ORDER BY d.number";
+    let decision = |row: &SqliteRow| {
+        let verdict: &str = row.try_get("verdict")?;
+        Ok(Decision {
+            person: row.try_get("person")?,
+            name: row.try_get("name")?,
+            verdict: if verdict == "approve" { Verdict::Approve } else { Verdict::Deny },
+            role: row.try_get("role")?,
+            roles: serde_json::from_str(row.try_get("roles")?)?,
+            reason: row.try_get("reason")?,
+            signed_in_at: uint(row.try_get("signed_in_at")?),
+            decided_at: uint(row.try_get("decided_at")?),
+        })
+    };
+    sqlx::query(sql).bind(id).fetch_all(connection).await?.iter().map(decision).collect()
+}
+
+/// What the gateways reported of a hold's request.
+pub async fn outcomes(connection: &mut Connection, id: &str) -> Result<Vec<Outcome>, StoreError> {
+    let sql = "SELECT attempt, forwarded, status FROM outcomes WHERE hold = ? ORDER BY reported_at";
+    let outcome = |row: &SqliteRow| {
+        let (attempt, forwarded) = (row.try_get("attempt")?, row.try_get("forwarded")?);
+        Ok(Outcome { hold: id.to_owned(), attempt, forwarded, status: row.try_get("status")? })
+    };
+    sqlx::query(sql).bind(id).fetch_all(connection).await?.iter().map(outcome).collect()
+}
+
+impl Tx {
+    /// Keeps a new hold with what was captured.
+    pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold) -> Result<(), StoreError> {
+        let terms = &hold.terms;
+        let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
+                   rules, policy_id, policy_rev, policy_serial, method, authority, path, agent_reason, idempotency_key,
+                   opened_at, state, since, deadline)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+        sqlx::query(sql)
+            .bind(&terms.id)
+            .bind(&terms.group)
+            .bind(serde_json::to_string(&terms.agent)?)
+            .bind(terms.agent_key.to_string())
+            .bind(terms.digest.to_string())
+            .bind(serde_json::to_string(&terms.components)?)
+            .bind(serde_json::to_string(&terms.requirement)?)
+            .bind(terms.requirement_hash.to_string())
+            .bind(serde_json::to_string(&terms.rules)?)
+            .bind(&terms.policy.id)
+            .bind(terms.policy.rev.to_string())
+            .bind(int(terms.policy.serial))
+            .bind(&ask.request.method)
+            .bind(&ask.request.authority)
+            .bind(&ask.request.path)
+            .bind(&ask.agent_reason)
+            .bind(&ask.idempotency_key)
+            .bind(int(hold.opened_at))
+            .bind(state_name(hold.stage.state()))
+            .bind(int(hold.since))
+            .bind(int(hold.expires_at()))
+            .execute(&mut **self)
+            .await?;
+        let query = sqlx::query("INSERT INTO captures (hold, request) VALUES (?, ?)").bind(&terms.id);
+        query.bind(serde_json::to_vec(&ask.request)?).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Brings a hold from the state that was read to another. `false`: it is not in that state any more.
+    pub async fn change_hold(&mut self, before: &Hold, change: &Change, now: u64) -> Result<bool, StoreError> {
+        let used = if let Stage::Used(used) = &change.stage { Some(used) } else { None };
+        let sql = "UPDATE holds SET state = ?, cause = ?, since = ?, deadline = ?, used_attempt = ?, grant_text = ?,
+                   grant_expires_at = ? WHERE id = ? AND state = ?";
+        let done = sqlx::query(sql)
+            .bind(state_name(change.stage.state()))
+            .bind(change.stage.cause().map(Cause::as_str))
+            .bind(int(now))
+            .bind(int(change.stage.deadline().unwrap_or(now)))
+            .bind(used.map(|used| &used.attempt))
+            .bind(used.map(|used| &used.grant))
+            .bind(used.map(|used| int(used.grant_expires_at)))
+            .bind(&before.terms.id)
+            .bind(state_name(before.stage.state()))
+            .execute(&mut **self)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Notes that an attempt asked for a hold, or found one.
+    pub async fn note_attempt(&mut self, hold: &Hold, attempt: &str, now: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO attempts (grp, attempt, hold, asked_at) VALUES (?, ?, ?, ?)
+                   ON CONFLICT (grp, attempt) DO UPDATE SET hold = excluded.hold, asked_at = excluded.asked_at";
+        let query = sqlx::query(sql).bind(&hold.terms.group).bind(attempt).bind(&hold.terms.id).bind(int(now));
+        query.execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Notes that the agents of these attempts hung up.
+    pub async fn note_detached(&mut self, group: &str, attempts: &[String], now: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO attempts (grp, attempt, detached_at) VALUES (?, ?, ?)
+                   ON CONFLICT (grp, attempt) DO UPDATE SET detached_at = excluded.detached_at";
+        for attempt in attempts {
+            sqlx::query(sql).bind(group).bind(attempt).bind(int(now)).execute(&mut **self).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn insert_decision(&mut self, hold: &str, decision: &Decision) -> Result<(), StoreError> {
+        let sql = "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        sqlx::query(sql)
+            .bind(hold)
+            .bind(&decision.person)
+            .bind(if decision.verdict == Verdict::Approve { "approve" } else { "deny" })
+            .bind(&decision.role)
+            .bind(serde_json::to_string(&decision.roles)?)
+            .bind(&decision.reason)
+            .bind(int(decision.signed_in_at))
+            .bind(int(decision.decided_at))
+            .execute(&mut **self)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps a report. `false`: this attempt has reported before, or did not redeem a hold of this group.
+    pub async fn insert_outcome(&mut self, group: &str, outcome: &Outcome, now: u64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO outcomes (hold, attempt, forwarded, status, reported_at)
+                   SELECT id, used_attempt, ?, ?, ? FROM holds WHERE id = ? AND grp = ? AND used_attempt = ?
+                   ON CONFLICT DO NOTHING";
+        let query = sqlx::query(sql).bind(outcome.forwarded).bind(outcome.status).bind(int(now));
+        let query = query.bind(&outcome.hold).bind(group).bind(&outcome.attempt);
+        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
+    }
+}
+
+fn hold(row: &SqliteRow) -> Result<Hold, StoreError> {
+    let deadline = uint(row.try_get("deadline")?);
+    let since = uint(row.try_get("since")?);
+    let stage = match row.try_get("state")? {
+        "pending" => Stage::Pending(Pending { decide_by: deadline }),
+        "approved" => Stage::Approved(Approved { use_by: deadline }),
+        "denied" => Stage::Denied,
+        "expired" => Stage::Expired,
+        "cancelled" => Stage::Cancelled(match row.try_get("cause")? {
+            "revoked" => Cause::Revoked,
+            "policy" => Cause::Policy,
+            "suspended" => Cause::Suspended,
+            _ => return Err(StoreError::Corrupt("holds.cause")),
+        }),
+        "used" => Stage::Used(Used {
+            attempt: row.try_get("used_attempt")?,
+            grant: row.try_get("grant_text")?,
+            grant_expires_at: uint(row.try_get("grant_expires_at")?),
+        }),
+        _ => return Err(StoreError::Corrupt("holds.state")),
+    };
+    let hash = |column: &'static str| {
+        let text: &str = row.try_get(column)?;
+        text.parse::<Hash>().map_err(|_| StoreError::Corrupt(column))
+    };
+    let rules: Vec<RuleRef> = serde_json::from_str(row.try_get("rules")?)?;
+    let policy = PolicyRef {
+        id: row.try_get("policy_id")?,
+        rev: hash("policy_rev")?,
+        serial: uint(row.try_get("policy_serial")?),
+    };
+    let terms = Terms {
+        id: row.try_get("id")?,
+        group: row.try_get("grp")?,
+        agent: serde_json::from_str(row.try_get("agent")?)?,
+        agent_key: hash("agent_key")?,
+        digest: hash("digest")?,
+        components: serde_json::from_str(row.try_get("components")?)?,
+        requirement: serde_json::from_str(row.try_get("requirement")?)?,
+        requirement_hash: hash("requirement_hash")?,
+        rules,
+        policy,
+    };
+    Ok(Hold { terms, opened_at: uint(row.try_get("opened_at")?), since, stage })
+}

@@ -1,0 +1,233 @@
+//! What somebody who should not get through might try.
+
+use axum::{
+    body::Body,
+    http::{Method, Request, StatusCode},
+};
+use holdgate_approval::{
+    http::routes,
+    service::credentials::{AddCredential, Kind},
+};
+use holdgate_protocol::Hash;
+use serde_json::{Value, json};
+
+use crate::support::{NOW, PASSWORD, World, send};
+
+#[tokio::test]
+async fn gateways_without_their_credential_learn_nothing() {
+    let world = World::new().await;
+    let credentials =
+        ["", "Bearer", "Bearer wrong", "Basic edge-credential", "Bearer ci-credential", "edge-credential"];
+    for route in routes::gateway_routes().iter().filter(|route| route.path != "/healthz") {
+        for credential in credentials {
+            let path = route.path.replace("{hold}", "x").replace("{rev}", "x");
+            let request =
+                Request::builder().method(Method::from_bytes(route.method.to_uppercase().as_bytes()).unwrap());
+            let request = request.uri(path).header("authorization", credential).body(Body::from("{}")).unwrap();
+            let answer = send(&world.gateways, request).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{} {} {credential:?}", route.method, route.path);
+        }
+    }
+    let twice = Request::get("/v1/state").header("authorization", "Bearer edge-credential");
+    let twice = twice.header("authorization", "Bearer other-credential").body(Body::empty()).unwrap();
+    assert_eq!(send(&world.gateways, twice).await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn two_credentials_of_a_group_are_valid_for_rotation_and_the_oldest_is_retired() {
+    let world = World::new().await;
+    let works = async |name: &str| world.gateway(name, "GET", "/v1/state", &Value::Null).await.status == StatusCode::OK;
+    for number in [2, 3] {
+        let hash = Hash::of(format!("edge{number}-credential").as_bytes());
+        let add = AddCredential { kind: Kind::Gateway, name: "edge".into(), hash, now: NOW };
+        world.service.store.write(add).await.unwrap();
+        assert_eq!(works("edge").await, number == 2);
+    }
+    assert!(works("edge2").await && works("edge3").await && works("other").await);
+}
+
+#[tokio::test]
+async fn the_two_listeners_do_not_answer_for_each_other() {
+    let world = World::new().await;
+    assert_eq!(world.get("/v1/state", "").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.gateway("edge", "GET", "/api/holds", &Value::Null).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(world.gateway("edge", "DELETE", "/v1/holds", &Value::Null).await.status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn without_a_session_nothing_is_read_or_decided() {
+    let world = World::new().await;
+    let (_, hold) = world.held(&["one"], "a").await;
+    for cookie in ["", "holdgate_session=x", "holdgate_session="] {
+        for path in ["/api/session", "/api/holds", &format!("/api/holds/{hold}")] {
+            assert_eq!(world.get(path, cookie).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        }
+        for path in ["/", "/holds", &format!("/holds/{hold}")] {
+            let answer = world.get(path, cookie).await;
+            assert_eq!(answer.status, StatusCode::SEE_OTHER);
+            assert!(answer.header("location").starts_with("/signin"), "{path}");
+        }
+        let answer = world.post_form(&format!("/holds/{hold}/decisions"), cookie, "verdict=approve").await;
+        assert_eq!(answer.header("location"), "/signin");
+    }
+    let alice = world.sign_in("alice").await;
+    let two = format!("{}; holdgate_session=planted", alice.cookie);
+    assert_eq!(world.get("/api/session", &two).await.status, StatusCode::UNAUTHORIZED, "one of two cookies is planted");
+}
+
+#[tokio::test]
+async fn a_write_without_the_sessions_own_token_is_refused() {
+    let world = World::new().await;
+    let (_, hold) = world.held(&["one"], "a").await;
+    let (alice, bob) = (world.sign_in("alice").await, world.sign_in("bob").await);
+    let page = format!("/holds/{hold}/decisions");
+    for csrf in ["", "csrf=", "csrf=x", &format!("csrf={}", bob.csrf)] {
+        for path in [&page, "/holds/decisions", &format!("/holds/{hold}/revoke"), "/signout"] {
+            let form = format!("hold={hold}&verdict=approve&{csrf}");
+            assert_eq!(
+                world.post_form(path, &alice.cookie, &form).await.status,
+                StatusCode::FORBIDDEN,
+                "{path} {csrf}"
+            );
+        }
+        let token = csrf.trim_start_matches("csrf=");
+        for path in [format!("/api{page}"), "/api/decisions".into(), format!("/api/holds/{hold}/revoke")] {
+            let request = Request::post(&path).header("cookie", &alice.cookie).header("x-csrf-token", token);
+            let answer = send(&world.people, request.body(Body::from(r#"{"items":[]}"#)).unwrap()).await;
+            assert_eq!((answer.status, answer.error().as_str()), (StatusCode::FORBIDDEN, "csrf"), "{path}");
+        }
+    }
+    assert_eq!(alice.get(&format!("/api/holds/{hold}")).await.json()["state"], "pending");
+}
+
+#[tokio::test]
+async fn a_write_that_another_site_caused_is_refused_even_with_the_token() {
+    let world = World::new().await;
+    let (_, hold) = world.held(&["one"], "a").await;
+    let alice = world.sign_in("alice").await;
+    let write = async |headers: &[(&str, &str)]| {
+        let mut request = Request::post(format!("/api/holds/{hold}/decisions")).header("host", "console.example:8702");
+        request = request.header("cookie", &alice.cookie).header("x-csrf-token", &alice.csrf);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let body = json!({"verdict": "approve"}).to_string();
+        send(&world.people, request.body(Body::from(body)).unwrap()).await.status.as_u16()
+    };
+    for foreign in
+        ["https://evil.example", "null", "http://console.example", "http://console.example:8702.evil.example"]
+    {
+        assert_eq!(write(&[("origin", foreign)]).await, 403, "{foreign}");
+    }
+    for site in ["cross-site", "same-site"] {
+        assert_eq!(write(&[("sec-fetch-site", site)]).await, 403, "{site}");
+    }
+    let own = [("origin", "http://console.example:8702"), ("sec-fetch-site", "same-origin")];
+    assert_eq!(write(&own).await, 200);
+}
+
+#[tokio::test]
+async fn the_sign_in_form_is_bound_to_its_own_cookie_and_leads_nowhere_else() {
+    let world = World::new().await;
+    let form = world.get("/signin?next=https://evil.example/holds", "").await;
+    let cookie = form.header("set-cookie").split(';').next().unwrap().to_owned();
+    let csrf = form.text.split("name=\"csrf\" value=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(!form.text.contains("evil.example"));
+    let fields = |csrf: &str, next: &str| format!("person=alice&password={PASSWORD}&csrf={csrf}&next={next}");
+    for (cookie, csrf) in [("", csrf.as_str()), (&cookie, ""), ("holdgate_form=", &csrf), ("holdgate_form=x", &csrf)] {
+        let answer = world.post_form("/signin", cookie, &fields(csrf, "")).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{cookie} {csrf}");
+        assert!(!answer.headers.get_all("set-cookie").iter().any(|c| c.to_str().unwrap().contains("session")));
+    }
+    for next in ["//evil.example", "https://evil.example", "/holds/../../evil", "/holds//evil?x", "%2Fholds%0d%0ax%3a1"]
+    {
+        let signed = world.post_form("/signin", &cookie, &fields(&csrf, next)).await;
+        assert_eq!((signed.status, signed.header("location")), (StatusCode::SEE_OTHER, "/holds"), "{next}");
+    }
+    let signed = world.post_form("/signin", &cookie, &fields(&csrf, "/holds/abc")).await;
+    assert_eq!(signed.header("location"), "/holds/abc");
+    let session = signed.header("set-cookie");
+    for attribute in ["HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(session.contains(attribute), "{session}");
+    }
+}
+
+#[tokio::test]
+async fn guessing_a_password_is_slowed_down_and_unknown_persons_look_like_wrong_passwords() {
+    let world = World::new().await;
+    let wrong = async |person: &str| world.service.sign_in(person, "guess").await.unwrap_err().to_string();
+    for person in ["alice", "nobody at all", "nopass"] {
+        for _ in 0..6 {
+            assert_eq!(wrong(person).await, "the person or the password is not right", "{person}");
+        }
+        assert!(wrong(person).await.starts_with("too many failed sign-ins"), "{person}");
+    }
+    let at_once = (0..40).map(|_| {
+        let service = world.service.clone();
+        tokio::spawn(async move { service.sign_in("carol", "guess").await.unwrap_err().to_string() })
+    });
+    let mut tried = 0;
+    for answer in at_once.collect::<Vec<_>>() {
+        tried += usize::from(answer.await.unwrap() == "the person or the password is not right");
+    }
+    assert!(tried <= 7, "{tried} guesses at once were tried");
+    assert!(world.service.sign_in("alice", PASSWORD).await.is_err(), "not even the right one gets through at once");
+    assert!(world.service.sign_in("bob", PASSWORD).await.is_ok());
+    world.clock.advance(2);
+    assert!(world.service.sign_in("alice", PASSWORD).await.is_ok());
+    assert_eq!(wrong("alice").await, "the person or the password is not right", "the count begins anew");
+}
+
+#[tokio::test]
+async fn a_session_ends_by_sign_out_by_time_and_by_a_new_password() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    let signed_out = world.post_form("/signout", &alice.cookie, &format!("csrf={}", alice.csrf)).await;
+    assert!(signed_out.header("set-cookie").contains("Max-Age=0"));
+    assert_eq!(alice.get("/api/session").await.status, StatusCode::UNAUTHORIZED);
+
+    let alice = world.sign_in("alice").await;
+    world.clock.advance(8 * 3600);
+    assert_eq!(alice.get("/api/session").await.status, StatusCode::UNAUTHORIZED);
+
+    let alice = world.sign_in("alice").await;
+    let hash = holdgate_approval::service::accounts::hash_password("another one").unwrap();
+    let set = holdgate_approval::service::accounts::SetPassword { person: "alice".into(), hash, now: NOW };
+    assert!(world.service.store.write(set).await.unwrap());
+    assert_eq!(alice.get("/api/session").await.status, StatusCode::UNAUTHORIZED);
+    assert!(world.service.sign_in("alice", PASSWORD).await.is_err());
+    assert!(world.service.sign_in("alice", "another one").await.is_ok());
+}
+
+#[tokio::test]
+async fn no_secret_is_in_the_database() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    let token = alice.cookie.split_once('=').unwrap().1.to_owned();
+    for file in std::fs::read_dir(world.path()).unwrap() {
+        let path = file.unwrap().path();
+        if path.to_string_lossy().contains("holdgate.db") {
+            let bytes = std::fs::read(&path).unwrap();
+            for secret in [token.as_str(), &alice.csrf, "edge-credential", "ci-credential", PASSWORD] {
+                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+                assert!(!found, "{secret} in {}", path.display());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_and_strange_bodies_are_refused() {
+    let world = World::new().await;
+    let large = format!("{{\"v\":\"{}\"}}", "x".repeat(routes::MAX_BODY));
+    let request = |body: Vec<u8>| {
+        let request = Request::post("/v1/holds").header("authorization", "Bearer edge-credential");
+        request.body(Body::from(body)).unwrap()
+    };
+    let answer = send(&world.gateways, request(large.into_bytes())).await;
+    assert_eq!((answer.status, answer.error().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too_large"));
+    let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
+    for body in [deep, vec![], b"null".to_vec(), vec![0xff; 9], br#"{"v":1,"v":1}"#.to_vec()] {
+        assert_eq!(send(&world.gateways, request(body)).await.error(), "malformed");
+    }
+}

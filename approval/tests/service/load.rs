@@ -1,0 +1,52 @@
+//! Thousands at once, as a gateway with thousands of held streams brings them.
+
+use std::{sync::Arc, time::Instant};
+
+use holdgate_protocol::gateway::HoldState;
+use serde_json::json;
+
+use crate::support::World;
+
+const MANY: usize = 2000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_holds_at_once_and_all_denied_in_one_go() {
+    let world = Arc::new(World::new().await);
+    let begun = Instant::now();
+    let opening = (0..MANY).map(|number| {
+        let world = world.clone();
+        tokio::spawn(async move { world.held(&["one"], &format!("body {number}")).await.1 })
+    });
+    let mut holds = Vec::new();
+    for opened in opening.collect::<Vec<_>>() {
+        holds.push(opened.await.unwrap());
+    }
+    let opened = begun.elapsed();
+    let alice = world.sign_in("alice").await;
+    let list = alice.get("/api/holds?limit=5000").await.json();
+    assert_eq!((list["total"].as_u64(), list["items"].as_array().unwrap().len()), (Some(MANY as u64), MANY));
+
+    let begun = Instant::now();
+    let items: Vec<_> = holds.iter().map(|hold| json!({"hold": hold, "verdict": "deny"})).collect();
+    let answer = alice.post("/api/decisions", json!({"items": items})).await.json();
+    let decided = begun.elapsed();
+    assert!(answer["items"].as_array().unwrap().iter().all(|item| item["state"] == "denied"));
+    eprintln!("{MANY} holds opened in {opened:?}, denied in {decided:?}");
+    assert!(opened.as_secs() < 30 && decided.as_secs() < 30, "opened in {opened:?}, denied in {decided:?}");
+
+    let (mut after, mut denied) = (1, 0);
+    loop {
+        let page = world.feed(after).await;
+        if page.items.is_empty() {
+            break;
+        }
+        assert!(page.items.len() <= 256);
+        let news = page
+            .items
+            .iter()
+            .filter(|item| matches!(item, holdgate_protocol::gateway::FeedItem::Hold { state: HoldState::Denied, .. }));
+        denied += news.count();
+        after = page.next;
+    }
+    assert_eq!(denied, MANY);
+}
