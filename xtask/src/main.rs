@@ -1,1 +1,45 @@
-fn main() {}
+//! `cargo xtask`: one name for every command that the project needs.
+
+mod demo;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--script] [--port-base N]   build everything and start it: sample upstream, approval service, Envoy
+  test                              formatting, lints, tidy, unit tests, end-to-end tests on real Envoy
+  tidy                              only the checks of the layout and of the documents
+  setup                             only fetch what the other commands need
+
+HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched.";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.as_slice() {
+        ["demo", options @ ..] => demo::run(options),
+        ["test"] => return test::run(),
+        ["tidy"] => tidy::run(),
+        ["setup"] => setup::run().map(|_| ()),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Parts that are stopped, killed or left alone while requests are held.
+
+use std::time::Duration;
+
+use holdgate_tests::{
+    reviewer::{Verdict, id_of},
+    stack::Stack,
+    until,
+};
+use serde_json::json;
+
+use crate::common::{JSON_BODY, LIMIT, assert_problem, passed, pending_hold, pending_holds, roles, start, ticket};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopped_service_refuses_holds_at_once_and_routine_when_the_feed_is_too_old() {
+    let plugin = json!({"max_wait": "1s", "feed_max_age": "5s", "feed_wait": "1s", "approval": {"timeout": "1s"}});
+    let mut stack = start(plugin).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let target = roles("7");
+    let call = stack.agent().post(&target, JSON_BODY);
+    let hold = ticket(&call.clone().send().await.unwrap());
+
+    stack.approval.stop(LIMIT).await.unwrap();
+    assert!(stack.passes_routine().await, "routine requests pass while the feed is young");
+    let answer = call.clone().send().await.unwrap();
+    assert_problem(&answer, 503, "unavailable");
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.json()["next_action"], "retry");
+    let stale = until("routine requests to be refused", LIMIT, async || {
+        let answer = stack.agent().get("/iam/users").send().await.unwrap();
+        (!passed(&answer)).then_some(answer)
+    });
+    assert_problem(&stale.await.unwrap(), 503, "unavailable");
+    let before = stack.upstream.seen().len();
+    assert!(!stack.passes_routine().await);
+    assert_eq!(stack.upstream.seen().len(), before);
+
+    stack.start_approval().await.unwrap();
+    until("routine requests to pass again", LIMIT, async || stack.passes_routine().await.then_some(())).await.unwrap();
+    let open = alice.pending().await.unwrap();
+    assert_eq!(
+        open.iter().filter_map(id_of).collect::<Vec<_>>(),
+        std::slice::from_ref(&hold),
+        "the open hold is still there"
+    );
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    let answer = call.send().await.unwrap();
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
+    assert_eq!(stack.upstream.seen_at(&target).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn service_killed_and_started_again_wakes_the_streams_that_wait() {
+    let mut stack = start(json!({"feed_wait": "1s"})).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let target = roles("7");
+    let waiting = tokio::spawn(stack.agent().post(&target, JSON_BODY).send());
+    let hold = pending_hold(&alice, &target).await;
+    stack.approval.kill();
+    stack.start_approval().await.unwrap();
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    let answer = waiting.await.unwrap().unwrap();
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
+    assert_eq!(stack.upstream.seen_at(&target).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_outlive_an_envoy_that_is_killed() {
+    let mut stack = start(json!({})).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let targets = ["1", "2", "3"].map(roles);
+    let calls = targets.clone().map(|target| stack.agent().post(&target, JSON_BODY));
+    let waiting = calls.clone().map(|call| tokio::spawn(call.send()));
+    let holds = pending_holds(&alice, 3, LIMIT).await;
+    stack.envoy.kill();
+    for call in waiting {
+        assert!(call.await.unwrap().is_err(), "the connection broke");
+    }
+    stack.start_envoy().await.unwrap();
+    let mut still = alice.pending().await.unwrap().iter().filter_map(id_of).collect::<Vec<_>>();
+    still.sort();
+    assert_eq!(still, {
+        let mut holds = holds.clone();
+        holds.sort();
+        holds
+    });
+    assert_eq!(alice.decide_all(&holds, Verdict::Approve, "checked").await.unwrap(), holds.len());
+    for (target, call) in targets.iter().zip(calls) {
+        assert!(stack.upstream.seen_at(target).is_empty());
+        let answer = call.send().await.unwrap();
+        assert!(passed(&answer), "{} {}", answer.status, answer.text());
+        assert_eq!(stack.upstream.seen_at(target).len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_that_hang_up_leave_nothing_behind() {
+    const COUNT: usize = 20;
+    let stack = start(json!({})).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let calls = (0..COUNT).map(|index| {
+        let call = stack.agent().post(&roles(&format!("u{index}")), JSON_BODY);
+        if index % 2 == 0 { call } else { call.http2() }
+    });
+    let calls = calls.collect::<Vec<_>>();
+    let waiting = calls.iter().map(|call| tokio::spawn(call.clone().send())).collect::<Vec<_>>();
+    let holds = pending_holds(&alice, COUNT, LIMIT).await;
+    assert_eq!(stack.statistic("http.agents.downstream_rq_active").await.unwrap(), COUNT as u64);
+    waiting.iter().for_each(|call| call.abort());
+    no_streams(&stack).await;
+    assert!(stack.passes_routine().await);
+    assert_eq!(alice.pending().await.unwrap().len(), COUNT, "hanging up changes no hold");
+    assert_eq!(alice.decide_all(&holds, Verdict::Approve, "checked").await.unwrap(), holds.len());
+    // The feed's news of streams that are gone must not hurt; the agents come back and pass.
+    for call in calls {
+        let answer = call.send().await.unwrap();
+        assert!(passed(&answer), "{} {}", answer.status, answer.text());
+    }
+    assert_eq!(stack.upstream.seen().iter().filter(|seen| seen.method == "POST").count(), COUNT);
+    assert!(!stack.envoy.log().contains("panicked"), "{}", stack.envoy.log_tail());
+}
+
+/// The filter counts the bytes that it keeps; were those of streams that are gone still among them, the last request would
+/// find no room and get a ticket at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_of_agents_that_hang_up_are_given_back() {
+    let stack = start(json!({"max_parked_bytes": 1_500_000})).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let body = format!("{{\"role\": \"editor\", \"note\": \"{}\"}}", "x".repeat(600_000));
+    for round in 0..5 {
+        let targets = [roles(&format!("a{round}")), roles(&format!("b{round}"))];
+        let calls = targets.clone().map(|target| tokio::spawn(stack.agent().post(&target, body.clone()).send()));
+        for target in &targets {
+            pending_hold(&alice, target).await;
+        }
+        calls.iter().for_each(|call| call.abort());
+        no_streams(&stack).await;
+    }
+    let target = roles("last");
+    let waiting = tokio::spawn(stack.agent().post(&target, body).send());
+    let hold = pending_hold(&alice, &target).await;
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    let answer = waiting.await.unwrap().unwrap();
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
+}
+
+async fn no_streams(stack: &Stack) {
+    until("the streams to be gone", LIMIT, async || {
+        let active = stack.statistic("http.agents.downstream_rq_active").await.ok()?;
+        (active == 0).then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn granted_request_is_not_sent_twice_when_the_upstream_resets() {
+    let stack = start(json!({})).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let target = roles("7");
+    let waiting = tokio::spawn(stack.agent().post(&target, JSON_BODY).send());
+    let hold = pending_hold(&alice, &target).await;
+    stack.upstream.reset_connections(true);
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    let answer = tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap().unwrap();
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(stack.upstream.seen_at(&target).len(), 1);
+    stack.upstream.reset_connections(false);
+    assert!(stack.passes_routine().await);
+}

@@ -1,0 +1,11 @@
+//! End-to-end tests: real Envoy, the compiled filter, the approval service, over public interfaces only.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+
+mod common;
+mod failures;
+mod held;
+mod mass;
+mod refusals;
+mod routine;
+mod tampered;

@@ -1,0 +1,103 @@
+//! Hostile and broken input: a clear refusal each time, and the next good request passes.
+
+use holdgate_tests::{
+    identity::Issuer,
+    now,
+    stack::{ISSUER, Stack, usual_claims},
+};
+use serde_json::{Value, json};
+
+use crate::common::{assert_problem, roles, start};
+
+async fn assert_token_is_refused(stack: &Stack, name: &str, token: String) {
+    let before = stack.upstream.seen().len();
+    let answer = stack.agent_with_token(token).get("/iam/users").send().await.unwrap();
+    assert_eq!(answer.status, 401, "{name}: {}", answer.text());
+    assert_problem(&answer, 401, "identity");
+    assert!(answer.header("www-authenticate").is_some(), "{name}");
+    assert_eq!(stack.upstream.seen().len(), before, "{name}: the upstream saw it");
+    assert!(stack.passes_routine().await, "{name}: the next good request passes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_that_are_not_good_are_refused() {
+    let stack = start(json!({})).await;
+    let good = |claims: Value| stack.issuer.token(usual_claims(claims));
+    let stranger = Issuer::new(ISSUER).unwrap();
+    let (body, signature) = good(json!({})).rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let cases = [
+        ("alg none", stack.issuer.unsigned_token(usual_claims(json!({})))),
+        ("expired", good(json!({"iat": now() - 7200, "exp": now() - 3600}))),
+        ("not yet valid", good(json!({"nbf": now() + 3600}))),
+        ("another audience", good(json!({"aud": "https://other.example"}))),
+        ("another issuer", good(json!({"iss": "https://other.example"}))),
+        ("another key", stranger.token(usual_claims(json!({})))),
+        ("no expiry", good(json!({"exp": null}))),
+        ("no subject", good(json!({"sub": null}))),
+        ("a signature cut short", format!("{body}.{}", signature.chars().skip(4).collect::<String>())),
+        ("no signature", format!("{body}.")),
+        ("no token at all", String::new()),
+        ("not a token", "holdgate".to_owned()),
+    ];
+    for (name, token) in cases {
+        assert_token_is_refused(&stack, name, token).await;
+    }
+    let answer = stack.agent().get("/iam/users").without("authorization").send().await.unwrap();
+    assert_problem(&answer, 401, "identity");
+    assert!(answer.header("www-authenticate").is_some());
+    assert!(stack.passes_routine().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_without_a_single_reading_are_refused() {
+    let stack = start(json!({})).await;
+    let (token, other) = (stack.agent().token, stack.agent_with(json!({"sub": "agent-9"})).token);
+    let head = |lines: &[&[u8]]| {
+        let mut head = b"GET /iam/users HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n".to_vec();
+        lines.iter().for_each(|line| head.extend_from_slice(&[line, b"\r\n".as_slice()].concat()));
+        [head, b"\r\n".to_vec()].concat()
+    };
+    let authorization = format!("authorization: Bearer {token}");
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("a value that is not UTF-8", head(&[authorization.as_bytes(), b"x-note: caf\xe9 \xff"])),
+        ("a token that is not UTF-8", head(&[b"authorization: Bearer \xff\xfe"])),
+        ("the same token twice", head(&[authorization.as_bytes(), authorization.as_bytes()])),
+        ("two tokens", head(&[authorization.as_bytes(), format!("authorization: Bearer {other}").as_bytes()])),
+        ("a header name with `_`", head(&[authorization.as_bytes(), b"x_note: 1"])),
+        ("an escaped slash", {
+            let line =
+                format!("GET /iam%2Fusers HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n{authorization}");
+            [line.as_bytes(), b"\r\n\r\n"].concat()
+        }),
+    ];
+    for (name, request) in cases {
+        let before = stack.upstream.seen().len();
+        let (status, text) = stack.agent().send_raw(&request).await.unwrap();
+        assert!([400, 401].contains(&status), "{name}: {text}");
+        assert_eq!(stack.upstream.seen().len(), before, "{name}: the upstream saw it");
+        assert!(stack.passes_routine().await, "{name}: the next good request passes");
+    }
+    assert!(!stack.envoy.log().contains("panicked"), "{}", stack.envoy.log_tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_cannot_be_judged_are_refused() {
+    let stack = start(json!({})).await;
+    let target = roles("7");
+    let large = format!("{{\"role\":\"{}\"}}", "x".repeat(1_048_576));
+    let huge = format!("{{\"role\":\"{}\"}}", "x".repeat(5_000_000));
+    for (name, body) in [("over max_body", large), ("over every buffer", huge)] {
+        for (chunked, http2) in [(false, false), (true, false), (false, true), (true, true)] {
+            let call = stack.agent().post(&target, body.clone());
+            let call = if chunked { call.chunked() } else { call };
+            let call = if http2 { call.http2() } else { call };
+            // A gateway may hang up on the rest of a body that it has refused already.
+            if let Ok(answer) = call.send().await {
+                assert_eq!(answer.status, 413, "{name}, chunked {chunked}, http2 {http2}: {}", answer.text());
+            }
+            assert!(stack.passes_routine().await, "{name}: the next good request passes");
+        }
+    }
+    assert!(stack.upstream.seen_at(&target).is_empty());
+    assert!(!stack.envoy.log().contains("panicked"), "{}", stack.envoy.log_tail());
+}
