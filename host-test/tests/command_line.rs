@@ -24,7 +24,7 @@ rules:
       - http: {methods: [GET], path: /**}
 tests:
   - name: a read passes
-    request: {http: {method: GET, path: /x}}
+    request: {agent: {}, http: {method: GET, path: /x}}
     expect: {effect: allow, rule: read}
 ";
 

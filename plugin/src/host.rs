@@ -1,4 +1,5 @@
-//! Every call to the host: the one file that knows what a proxy-wasm host can answer, and that nothing of it may panic.
+//! Every call to the host. The SDK's wrappers panic on a status that its authors did not expect; they are called here only
+//! where hosts give no other, and two of them are replaced below.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -41,9 +42,9 @@ pub(crate) fn configuration(size: usize) -> Vec<u8> {
     buffer(BufferType::PluginConfiguration, size)
 }
 
-/// The body as the host has buffered it.
-pub(crate) fn request_body(size: usize) -> Vec<u8> {
-    buffer(BufferType::HttpRequestBody, size)
+/// The body as the host has buffered it; `None` if it has not all of what it announced.
+pub(crate) fn request_body(size: usize) -> Option<Vec<u8>> {
+    Some(buffer(BufferType::HttpRequestBody, size)).filter(|body| body.len() == size)
 }
 
 /// The request's headers with its pseudo-headers, in the order of the host, as bytes.
@@ -55,8 +56,24 @@ pub(crate) fn remove_request_header(name: &str) {
     let _removed = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
 }
 
-pub(crate) fn response_status() -> Option<u16> {
-    status(MapType::HttpResponseHeaders)
+pub(crate) fn set_request_header(name: &str, value: &str) {
+    let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
+}
+
+/// The status that the upstream answered with; `None` where the proxy answered in its place.
+pub(crate) fn upstream_status() -> Option<u16> {
+    let upstream = hostcalls::get_property(vec!["upstream", "address"]).ok().flatten();
+    upstream.filter(|address| !address.is_empty()).and_then(|_| status(MapType::HttpResponseHeaders))
+}
+
+/// What an earlier VM of this proxy kept under a name.
+pub(crate) fn kept(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value)
+}
+
+/// Keeps something for the next VM. The last one to write wins, and whoever reads it verifies it.
+pub(crate) fn keep(name: &str, value: &[u8]) {
+    let _kept = hostcalls::set_shared_data(name, Some(value), None);
 }
 
 /// The answer to the callout that is being told of. A reset comes without headers: there is no answer then.
@@ -102,7 +119,7 @@ pub(crate) fn resume(permit: Permit) {
 /// own retries are switched off for it.
 pub(crate) fn mark(permit: Permit) {
     if permit.is_single_use() {
-        let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, "x-envoy-max-retries", Some("0"));
+        set_request_header("x-envoy-max-retries", "0");
     }
     decision(permit.decision());
 }
@@ -152,7 +169,8 @@ fn split_pairs(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
 
 pub(crate) use raw::{header_map, set_property};
 
-/// Two host functions whose wrappers in the SDK panic: one on names that are not UTF-8, one on any status but Ok.
+/// Two host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are
+/// not UTF-8, one on any status but Ok.
 #[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
 mod raw {
     use proxy_wasm::types::MapType;

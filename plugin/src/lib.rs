@@ -1,13 +1,14 @@
 //! The filter: proxy-wasm's callbacks around [`holdgate_gate`], and nothing else.
 //!
 //! Every root context has a gate of its own, so that a new configuration in the same VM starts clean while the old
-//! one's streams end. No borrow of the gate is held while the host is called: an answer to a stream enters the VM anew.
+//! one's streams end. No borrow of the gate is held while the host is told to do something: an answer to a stream enters
+//! the VM anew.
 
 mod host;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
-use holdgate_gate::{Config, ConfigError, Gate, RootCall, Step, StreamId};
+use holdgate_gate::{Command, Config, ConfigError, Gate, RootCall, Step, StreamId};
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType, LogLevel},
@@ -21,19 +22,23 @@ const CREDENTIAL: &str = "HOLDGATE_GATEWAY_CREDENTIAL";
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, calls: HashMap::new() }));
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, calls: HashMap::new(), refused: Vec::new() }));
 }}
 
 /// What the streams of a root context share.
 struct Shared {
     gate: RefCell<Gate>,
     service: host::Service,
+    /// Where the bundle in force is kept for the next VM.
+    kept_as: String,
 }
 
 struct Root {
     id: u32,
     gate: Option<Rc<Shared>>,
     calls: HashMap<u32, RootCall>,
+    /// Calls that the host would not make; the gate hears of them at the next tick.
+    refused: Vec<RootCall>,
 }
 
 impl Context for Root {
@@ -63,7 +68,8 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if let Some(shared) = self.gate.clone() {
-            let commands = shared.gate.borrow_mut().tick(host::now());
+            let refused = std::mem::take(&mut self.refused);
+            let commands = shared.gate.borrow_mut().tick(host::now(), refused);
             self.carry_out(&shared, commands);
         }
     }
@@ -86,25 +92,25 @@ fn configure(size: usize) -> Result<Shared, ConfigError> {
         authority: config.approval.authority.clone(),
         authorization: format!("Bearer {credential}"),
     };
-    let gate = Gate::new(config, &credential, Box::new(host::nonce));
-    Ok(Shared { gate: RefCell::new(gate), service })
+    let kept_as = format!("holdgate/bundle/{}", config.group);
+    let mut gate = Gate::new(config, &credential, Box::new(host::nonce));
+    if let Some(kept) = host::kept(&kept_as) {
+        gate.restore(&kept);
+    }
+    Ok(Shared { gate: RefCell::new(gate), service, kept_as })
 }
 
 impl Root {
-    /// Carries commands out; a callout that fails at once is answered at once, which may bring more commands.
-    fn carry_out(&mut self, shared: &Shared, commands: Vec<holdgate_gate::Command>) {
-        use holdgate_gate::Command;
-        let mut commands = std::collections::VecDeque::from(commands);
-        while let Some(command) = commands.pop_front() {
+    fn carry_out(&mut self, shared: &Shared, commands: Vec<Command>) {
+        for command in commands {
             match command {
                 Command::Forward { stream, permit } => host::in_stream(stream, self.id, || host::resume(permit)),
                 Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
+                Command::Keep(bundle) => host::keep(&shared.kept_as, &bundle),
                 Command::Warn(text) => host::log(LogLevel::Warn, &text),
                 Command::Call { call, callout } => match host::call(&shared.service, &callout) {
-                    Some(token) => {
-                        self.calls.insert(token, call);
-                    }
-                    None => commands.extend(shared.gate.borrow_mut().root_answer(host::now(), call, None)),
+                    Some(token) => drop(self.calls.insert(token, call)),
+                    None => self.refused.push(call),
                 },
             }
         }
@@ -182,8 +188,12 @@ impl HttpContext for Stream {
             host::reply_unconfigured();
             return Action::Pause;
         };
-        let opened = shared.gate.borrow_mut().head(host::now(), self.id, host::request_headers(), end);
+        let (now, headers) = (host::now(), host::request_headers());
+        let opened = shared.gate.borrow_mut().head(now, self.id, headers, end);
         opened.remove.iter().for_each(|name| host::remove_request_header(name));
+        if let Some(authority) = &opened.authority {
+            host::set_request_header(":authority", authority);
+        }
         self.carry_out(&shared, opened.step)
     }
 
@@ -220,8 +230,11 @@ impl HttpContext for Stream {
 
     fn on_http_response_headers(&mut self, _count: usize, _end: bool) -> Action {
         if let Some(shared) = &self.shared {
-            let status = host::response_status();
-            shared.gate.borrow_mut().response(self.id, status);
+            let awaited = shared.gate.borrow().awaits_response(self.id);
+            if awaited {
+                let status = host::upstream_status();
+                shared.gate.borrow_mut().response(self.id, status);
+            }
         }
         Action::Continue
     }

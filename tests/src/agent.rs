@@ -26,6 +26,7 @@ pub struct Agent {
 pub struct Call {
     gateway: SocketAddr,
     method: Method,
+    host: String,
     target: String,
     headers: Vec<(String, String)>,
     body: Bytes,
@@ -37,8 +38,8 @@ impl Agent {
     /// A request with this agent's token, and nothing else yet.
     pub fn call(&self, method: Method, target: &str) -> Call {
         let headers = vec![("authorization".into(), format!("Bearer {}", self.token))];
-        let (target, body) = (target.to_owned(), Bytes::new());
-        Call { gateway: self.gateway, method, target, headers, body, chunked: false, http2: false }
+        let (host, target, body) = ("api.example".to_owned(), target.to_owned(), Bytes::new());
+        Call { gateway: self.gateway, method, host, target, headers, body, chunked: false, http2: false }
     }
 
     pub fn get(&self, target: &str) -> Call {
@@ -75,6 +76,12 @@ impl Call {
         self
     }
 
+    /// Names another host than the usual one.
+    pub fn host(mut self, host: &str) -> Self {
+        host.clone_into(&mut self.host);
+        self
+    }
+
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
@@ -99,13 +106,13 @@ impl Call {
             return self.send_on(&connection).await;
         }
         let mut request = self.request(&self.target)?;
-        request.headers_mut().insert("host", "api.example".parse()?);
+        request.headers_mut().insert("host", self.host.parse()?);
         exchange(self.gateway, request).await
     }
 
     /// Sends it on an HTTP/2 connection that others use too.
     pub async fn send_on(&self, connection: &Connection) -> Result<Response> {
-        connection.exchange(self.request(&format!("http://api.example{}", self.target))?).await
+        connection.exchange(self.request(&format!("http://{}{}", self.host, self.target))?).await
     }
 
     fn request(&self, uri: &str) -> Result<Request<Payload>> {

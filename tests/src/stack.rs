@@ -90,7 +90,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts everything in the order of a first start, and returns when a routine request passes.
+    /// Starts everything in the order of a first start, and returns when the filter decides.
     pub async fn start(options: Options) -> Result<Self> {
         let places = Places::find()?;
         let ports = Ports::choose(options.port_base)?;
@@ -170,13 +170,13 @@ impl Stack {
         .await
     }
 
-    /// Starts Envoy, on the same ports and configuration as before, and waits until a routine request passes.
+    /// Starts Envoy, on the same ports and configuration as before, and waits until the filter decides.
     pub async fn start_envoy(&mut self) -> Result<()> {
         self.envoy.start()?;
         let admin = self.ports.admin();
         self.ready("Envoy", async |stack: &mut Stack| {
             stack.envoy.check()?;
-            Ok(healthy(admin, "/ready").await && stack.passes_routine().await)
+            Ok(healthy(admin, "/ready").await && stack.decides().await)
         })
         .await
     }
@@ -188,6 +188,12 @@ impl Stack {
             Err(error) => Some(Err(error)),
         })
         .await?
+    }
+
+    /// Whether the filter comes to a verdict, be it yes or no: it has a policy and has reached the service.
+    async fn decides(&self) -> bool {
+        let answer = self.agent().get("/iam/users?ready").send().await;
+        answer.is_ok_and(|answer| answer.status != 503)
     }
 
     /// Whether a routine request gets through now.

@@ -73,7 +73,7 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
     let seconds = begun.elapsed().as_secs_f64();
     match result {
         Ok(value) => {
-            println!("== {name}: ok, {seconds:.1} s");
+            println!("== {name}: done, {seconds:.1} s");
             Some(value)
         }
         Err(error) => {

@@ -1,6 +1,6 @@
 //! The compiled conditions of a rule: an OR of ANDs of typed atoms.
 
-use holdgate_protocol::{Json, Pointer};
+use holdgate_protocol::{Json, Pointer, bundle::Effect};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -98,9 +98,17 @@ enum Value<'a> {
 }
 
 impl Conditions {
-    pub(crate) fn evaluate(&self, request: &Request<'_>) -> Truth {
+    /// Whether the conditions of a rule with this effect hold.
+    ///
+    /// Where there is no agent, an entry that allows must say so (`agent: {exists: false}`): a rule that was written
+    /// with agents in mind does not open for everybody.
+    pub(crate) fn evaluate(&self, effect: Effect, request: &Request<'_>) -> Truth {
+        let anonymous = effect == Effect::Allow && request.agent.is_none();
         let mut any = Truth::False;
         for entry in &self.any {
+            if anonymous && !entry.contains(&Atom::AgentExists(false)) {
+                continue;
+            }
             let mut all = Truth::True;
             for atom in entry {
                 all = all.and(atom.evaluate(request));

@@ -126,7 +126,7 @@ impl Policy {
     pub fn evaluate_head(&self, request: &Request<'_>) -> Head {
         let mut found = Found::default();
         for (index, rule) in self.enforced() {
-            let truth = rule.conditions.evaluate(request);
+            let truth = rule.conditions.evaluate(rule.effect, request);
             found.record(rule.effect, truth, index);
             if found.deny.is_some() {
                 break;
@@ -145,7 +145,8 @@ impl Policy {
 
     /// Decides with the body. Allocates nothing.
     ///
-    /// A body that is still [`crate::Body::Unread`] is taken as unknown: denies and holds that ask for it match.
+    /// A body that is still [`crate::Body::Unread`], or that cannot be read, is unknown to every test, `exists` included:
+    /// denies and holds that ask for it match, allows do not.
     pub fn evaluate(&self, request: &Request<'_>) -> Verdict {
         let (mut hold, mut allow) = (None, None);
         for (index, rule) in self.enforced() {
@@ -213,7 +214,7 @@ impl Found {
 }
 
 fn applies(rule: &CompiledRule, request: &Request<'_>) -> bool {
-    rule.mode == Mode::Enforce && matches(rule.effect, rule.conditions.evaluate(request))
+    rule.mode == Mode::Enforce && matches(rule.effect, rule.conditions.evaluate(rule.effect, request))
 }
 
 /// The root of a rule: what is not known counts against the request.

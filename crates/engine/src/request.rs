@@ -27,7 +27,7 @@ pub struct Caller<'a> {
 /// The body of a request, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
-    /// Not read yet: what asks for it is pending.
+    /// Not read yet, or unreadable: what asks for it is pending, and unknown in the end.
     Unread,
     /// There is none: what asks for a part of it finds it missing.
     Empty,

@@ -86,8 +86,9 @@ fn needs_must_be_what_the_rules_look_at() {
 
 #[test]
 fn an_index_of_another_policy_names_no_rule_of_this_one() {
-    let [get, put] = [r#"{"any":[[{"method":["GET"]}]]}"#, r#"{"any":[[{"method":["PUT"]}]]}"#];
-    let (one, two) = (load(get, NO_NEEDS).unwrap(), load_all(&[get, put], NO_NEEDS).unwrap());
+    let [get, put] =
+        ["GET", "PUT"].map(|method| format!(r#"{{"any":[[{{"method":["{method}"]}},{{"agent_exists":false}}]]}}"#));
+    let (one, two) = (load(&get, NO_NEEDS).unwrap(), load_all(&[&get, &put], NO_NEEDS).unwrap());
     let request = Request { method: "PUT", host: "h", path: "/", agent: None, body: Body::Empty };
     let Verdict::Allow(index) = two.evaluate(&request) else { panic!("not allowed") };
     assert_eq!(two.rule(index).id, "r1");

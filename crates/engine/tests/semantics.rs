@@ -139,8 +139,11 @@ mod naive {
     use super::*;
 
     pub(super) fn rule(rule: &RuleSpec, request: &RequestSpec, body: Option<&str>) -> bool {
-        let entries = rule.conditions["any"].as_array().unwrap();
-        let truths = entries.iter().map(|entry| {
+        let entries = rule.conditions["any"].as_array().unwrap().iter();
+        // What allows a request without an agent must say that it does.
+        let anonymous = rule.effect == Effect::Allow && !request.agent;
+        let says_so = |entry: &&Value| entry.as_array().unwrap().contains(&json!({"agent_exists": false}));
+        let truths = entries.filter(|entry| !anonymous || says_so(entry)).map(|entry| {
             let atoms: Vec<_> = entry.as_array().unwrap().iter().map(|one| atom(one, request, body)).collect();
             if atoms.contains(&Some(false)) {
                 Some(false)

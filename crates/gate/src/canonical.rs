@@ -21,12 +21,18 @@ const SINGLETONS: [&str; 9] = [
     "transfer-encoding",
 ];
 
+/// Fields by which a client asks that its request be read as another one.
+const OVERRIDES: [&str; 5] =
+    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+
 /// The head of a request in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
     pub method: String,
     pub scheme: String,
     pub authority: String,
+    /// Whether the authority came in another form, so that it has to be set before the request goes on.
+    pub renamed: bool,
     pub path: String,
     pub query: Option<String>,
     /// Names in lower case, in the order of arrival, without reserved ones.
@@ -79,9 +85,12 @@ impl Head {
         let scheme = scheme.filter(|scheme| scheme == "http" || scheme == "https");
         let Some(scheme) = scheme else { return malformed("the scheme is neither http nor https") };
         let (path, query) = split_target(target.as_deref().unwrap_or_default())?;
+        let given = authority.unwrap_or_default();
+        let authority = normalise_authority(&given, &scheme)?;
         Ok(Head {
             method: check_method(method.unwrap_or_default())?,
-            authority: normalise_authority(authority.as_deref().unwrap_or_default(), &scheme)?,
+            renamed: authority != given,
+            authority,
             scheme,
             path: path.to_owned(),
             query: query.map(str::to_owned),
@@ -100,6 +109,13 @@ impl Head {
             Some((host, port)) if !port.ends_with(']') => host,
             _ => &self.authority,
         }
+    }
+
+    /// Bytes of all names and values.
+    pub(crate) fn size(&self) -> usize {
+        let fields = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+        let query = self.query.as_ref().map_or(0, String::len);
+        fields + self.method.len() + self.authority.len() + self.path.len() + query
     }
 
     /// Whether the client wants to leave HTTP behind.
@@ -127,6 +143,9 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
 
 fn check_name(name: &str) -> Result<(), Malformed> {
     let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^`|~".contains(&byte);
+    if OVERRIDES.contains(&name) {
+        return malformed(format!("`{name}` asks that the request be read as another one"));
+    }
     if name.contains('_') {
         return malformed("a header name has `_`, which some servers read as `-`");
     }
@@ -194,12 +213,14 @@ fn is_path_octet(byte: u8) -> bool {
 
 /// Every octet stands for itself, or is escaped with upper-case digits because it could not.
 fn check_octets(text: &str, plain: impl Fn(u8) -> bool, part: &str) -> Result<(), Malformed> {
+    let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         if byte != b'%' {
             if !plain(byte) {
                 return malformed(format!("the {part} has a character that must be escaped"));
             }
+            decoded.push(byte);
             continue;
         }
         let (Some(high), Some(low)) = (bytes.next().and_then(hex), bytes.next().and_then(hex)) else {
@@ -215,8 +236,13 @@ fn check_octets(text: &str, plain: impl Fn(u8) -> bool, part: &str) -> Result<()
         if needless {
             return malformed(format!("the {part} escapes a character that needs no escape"));
         }
+        decoded.push(escaped);
     }
-    Ok(())
+    // Overlong forms and half characters are read in more than one way.
+    match std::str::from_utf8(&decoded) {
+        Ok(_) => Ok(()),
+        Err(_) => malformed(format!("the {part} is not UTF-8 once its escapes are undone")),
+    }
 }
 
 fn is_unreserved(byte: u8) -> bool {

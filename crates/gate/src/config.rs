@@ -26,8 +26,11 @@ pub struct Config {
     pub bundle: Option<Policy>,
     /// Bytes of a body that is read or held.
     pub max_body: usize,
-    /// Bytes of bodies that one worker keeps parked.
+    /// Bytes that one worker keeps for held requests, and for those of one agent; above that the agent gets a ticket.
     pub max_parked_bytes: usize,
+    pub max_agent_bytes: usize,
+    /// Milliseconds within which a body must have come whole.
+    pub body_within: u64,
     /// Milliseconds for which a stream is held at most before the agent gets a ticket.
     pub max_wait: u64,
     /// Milliseconds after which the feed is stale.
@@ -138,6 +141,10 @@ struct RawConfig {
     max_body: usize,
     #[serde(default = "default_max_parked_bytes")]
     max_parked_bytes: usize,
+    #[serde(default = "default_max_agent_bytes")]
+    max_agent_bytes: usize,
+    #[serde(default = "default_body_within")]
+    body_within: String,
     #[serde(default = "default_max_wait")]
     max_wait: String,
     #[serde(default = "default_feed_max_age")]
@@ -191,6 +198,12 @@ fn default_max_body() -> usize {
 }
 fn default_max_parked_bytes() -> usize {
     256 * 1024 * 1024
+}
+fn default_max_agent_bytes() -> usize {
+    16 * 1024 * 1024
+}
+fn default_body_within() -> String {
+    "60s".into()
 }
 fn default_max_wait() -> String {
     "45s".into()
@@ -253,6 +266,8 @@ impl Config {
             bundle: None,
             max_body: positive("max_body", raw.max_body)?,
             max_parked_bytes: positive("max_parked_bytes", raw.max_parked_bytes)?,
+            max_agent_bytes: positive("max_agent_bytes", raw.max_agent_bytes)?,
+            body_within: milliseconds("body_within", &raw.body_within)?,
             max_wait: milliseconds("max_wait", &raw.max_wait)?,
             feed_max_age: milliseconds("feed_max_age", &raw.feed_max_age)?,
             feed_wait: milliseconds("feed_wait", &raw.feed_wait)? / 1000,

@@ -42,8 +42,18 @@ const MAX_NEWS: usize = 65_536;
 /// Milliseconds between two tries to reach the service from the root context.
 const RETRY: u64 = 1_000;
 
-/// Seconds by which the clocks of gateway and service may differ.
-const MAX_SKEW: u64 = 120;
+/// Seconds by which the clocks of gateway and service may differ; beyond that a grant would not be valid here.
+const MAX_SKEW: u64 = holdgate_protocol::grant::LEEWAY;
+
+/// Milliseconds until the clocks are compared again: while they disagree, and otherwise.
+const SKEWED_AGAIN: u64 = 5_000;
+const COMPARE_AGAIN: u64 = 300_000;
+
+/// What a held request costs beside its body and its head, in bytes.
+const HELD_OVERHEAD: usize = 512;
+
+/// Bytes by which `max_parked_bytes` may be passed by requests whose bodies were let go of; beyond that nothing is held.
+const BODILESS_ROOM: usize = 32 * 1024 * 1024;
 
 /// What a stream's own callback has to do.
 #[derive(Debug)]
@@ -62,6 +72,8 @@ pub enum Step {
 pub struct Opened {
     /// Request headers to remove, whatever the step is.
     pub remove: Vec<String>,
+    /// The authority in its normal form, where it came in another: what was matched is what goes on.
+    pub authority: Option<String>,
     pub step: Step,
 }
 
@@ -97,6 +109,8 @@ pub enum Command {
         call: RootCall,
         callout: Callout,
     },
+    /// Keep this signed bundle where the next VM finds it ([`Gate::restore`]).
+    Keep(Vec<u8>),
     /// A warning for the proxy's log: a sentence without secrets or bodies.
     Warn(String),
 }
@@ -142,7 +156,7 @@ pub struct Gate {
     detached: Vec<DetachedAttempt>,
     /// What is to be logged, and how often it happened since the last tick.
     warnings: BTreeMap<String, u32>,
-    parked_bytes: usize,
+    kept: Kept,
 }
 
 /// How far the feed has been read, and the policy that it names.
@@ -158,6 +172,10 @@ struct Feed {
     lost: bool,
     /// Seconds by which the service's clock differs from ours.
     skew: u64,
+    /// When the clocks are compared next, in Unix milliseconds.
+    compare_at: u64,
+    /// Where the feed began: what was decided before that is not told any more.
+    base: u64,
     /// A published revision that is not in force here yet.
     wanted: Option<Hash>,
     fetching: bool,
@@ -192,16 +210,17 @@ enum Stream {
 struct AwaitingBody {
     head: Head,
     identity: Option<Identity>,
-    /// The verdict depends on the body, so that it must be JSON.
-    decides: bool,
     arrived: u64,
+    /// When the whole body must have come, in Unix milliseconds.
+    until: u64,
 }
 
 /// A request that a checkpoint holds, with all that is needed to evaluate and verify it again.
 struct Held {
     head: Head,
     identity: Identity,
-    body: Vec<u8>,
+    /// `None` where there was no room to keep it: the stream is not parked then.
+    body: Option<Vec<u8>>,
     revision: Hash,
     checkpoint: Checkpoint,
     digest: RequestDigest,
@@ -237,29 +256,28 @@ impl Gate {
             outcomes: Vec::new(),
             detached: Vec::new(),
             warnings: BTreeMap::new(),
-            parked_bytes: 0,
+            kept: Kept::default(),
         }
     }
 
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// How many streams wait for something, and the bytes of the bodies that are kept for them.
+    /// How many streams wait for something, and the bytes that are kept for them.
     pub fn parked(&self) -> (usize, usize) {
-        (self.streams.len(), self.parked_bytes)
+        (self.streams.len(), self.kept.total)
     }
 
     fn is_stale(&self, now: u64) -> bool {
         now.saturating_sub(self.feed.fresh_at) > self.config.feed_max_age
     }
 
-    /// Takes a stream out of everything that would wake it.
-    fn take(&mut self, id: StreamId) -> Option<Stream> {
+    /// Takes a stream out of everything that would wake it, if it waits for what has come.
+    fn take_if(&mut self, id: StreamId, expected: fn(&Stream) -> bool) -> Option<Stream> {
+        self.streams.get(&id).filter(|stream| expected(stream))?;
         let stream = self.streams.remove(&id)?;
+        if let Stream::Opening(held) | Stream::Parked(held, _) | Stream::Redeeming(held, ..) = &stream {
+            self.kept.remove(held);
+        }
         match &stream {
             Stream::Parked(held, hold) => {
-                self.parked_bytes = self.parked_bytes.saturating_sub(held.body.len());
                 self.deadlines.remove(&(held.until, id));
                 if let Some(others) = self.waiting.get_mut(&hold.id) {
                     others.retain(|other| *other != id);
@@ -268,10 +286,46 @@ impl Gate {
                     }
                 }
             }
-            Stream::Redeeming(held, ..) => self.parked_bytes = self.parked_bytes.saturating_sub(held.body.len()),
+            Stream::Body(awaiting) => {
+                self.deadlines.remove(&(awaiting.until, id));
+            }
             _ => {}
         }
         Some(stream)
+    }
+}
+
+/// Bytes that are kept for held requests, in all and by agent.
+#[derive(Default)]
+struct Kept {
+    total: usize,
+    by_agent: HashMap<Actor, usize>,
+}
+
+impl Kept {
+    fn of(&self, agent: &Actor) -> usize {
+        self.by_agent.get(agent).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, held: &Held) {
+        self.total += held.size();
+        *self.by_agent.entry(held.identity.caller.clone()).or_default() += held.size();
+    }
+
+    fn remove(&mut self, held: &Held) {
+        self.total = self.total.saturating_sub(held.size());
+        if let Some(bytes) = self.by_agent.get_mut(&held.identity.caller) {
+            *bytes = bytes.saturating_sub(held.size());
+            if *bytes == 0 {
+                self.by_agent.remove(&held.identity.caller);
+            }
+        }
+    }
+}
+
+impl Held {
+    fn size(&self) -> usize {
+        self.head.size() + HELD_OVERHEAD + self.body.as_ref().map_or(0, Vec::len)
     }
 }
 

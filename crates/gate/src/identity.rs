@@ -113,21 +113,17 @@ fn time(claims: &Json, name: &'static str) -> Result<Option<u64>, IdentityError>
     value.as_u64().map(Some).ok_or(IdentityError::Claim(name))
 }
 
-/// The chain of `act` claims (RFC 8693 section 4.1), the outermost first; an actor without `iss` is of the token's issuer.
+/// The chain of `act` claims (RFC 8693 section 4.1), the outermost first.
+///
+/// An issuer speaks for its own agents only: an actor of another issuer, whose signature nobody has seen, is refused.
 fn actors(mut act: Option<&Json>, token_issuer: &str) -> Result<Vec<Actor>, IdentityError> {
     let wrong = IdentityError::Claim("act");
     let mut chain = Vec::new();
     while let Some(actor) = act {
         let sub = member(actor, "sub").and_then(Json::as_str).filter(|sub| !sub.is_empty());
-        let iss = match member(actor, "iss") {
-            None => Some(token_issuer),
-            Some(iss) => iss.as_str(),
-        };
-        let (Some(iss), Some(sub)) = (iss, sub) else { return Err(wrong) };
-        if chain.len() == MAX_ACTORS {
-            return Err(wrong);
-        }
-        chain.push(Actor { iss: iss.to_owned(), sub: sub.to_owned() });
+        let own = member(actor, "iss").is_none_or(|iss| iss.as_str() == Some(token_issuer));
+        let Some(sub) = sub.filter(|_| own && chain.len() < MAX_ACTORS) else { return Err(wrong) };
+        chain.push(Actor { iss: token_issuer.to_owned(), sub: sub.to_owned() });
         act = member(actor, "act");
     }
     Ok(chain)

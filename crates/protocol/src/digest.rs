@@ -26,7 +26,7 @@ pub struct RequestDigest {
 }
 
 /// Fields that no digest covers: they differ from try to try, or are the proxy's own.
-const UNBOUND: [&str; 22] = [
+const UNBOUND: [&str; 17] = [
     "accept-encoding",
     "b3",
     "baggage",
@@ -43,22 +43,27 @@ const UNBOUND: [&str; 22] = [
     "transfer-encoding",
     "user-agent",
     "via",
-    "x-b3-flags",
-    "x-b3-parentspanid",
-    "x-b3-sampled",
-    "x-b3-spanid",
-    "x-b3-traceid",
     "x-request-id",
 ];
 
-/// Whether the digest covers the field `name` (lower case). `token_header` carries the agent's token; `unbind` is the rules'.
-pub fn is_bound(name: &str, token_header: &str, unbind: &[String]) -> bool {
-    let always = UNBOUND.contains(&name)
+/// Whether the digest covers a field (its name in lower case). `token_header` carries the agent's token; `unbind` is the
+/// rules'.
+fn is_bound(name: &str, value: &str, token_header: &str, unbind: &[String]) -> bool {
+    let always = (UNBOUND.contains(&name) && (name != "prefer" || only_asks_to_wait(value)))
         || name == token_header
         || matches!(name, "x-forwarded-for" | "x-forwarded-proto")
         || name.starts_with("x-b3-")
         || name.starts_with("x-envoy-");
     !always && !unbind.iter().any(|other| other == name)
+}
+
+/// Whether a `Prefer` field says nothing but how to be answered by the gateway (`respond-async`, `wait=N`). Other
+/// preferences change what the upstream does, so that an approval covers them.
+fn only_asks_to_wait(value: &str) -> bool {
+    value.split(',').map(str::trim).all(|preference| {
+        preference.eq_ignore_ascii_case("respond-async")
+            || preference.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("wait="))
+    })
 }
 
 /// A field value holds a line break: the base would have two readings.
@@ -76,7 +81,8 @@ pub fn request_digest(
     unbind: &[String],
 ) -> Result<RequestDigest, DigestError> {
     let mut fields = BTreeMap::<&str, Vec<&str>>::new();
-    for (name, value) in head.fields.iter().filter(|(name, _)| is_bound(name, token_header, unbind)) {
+    let covered = |(name, value): &&(String, String)| is_bound(name, value, token_header, unbind);
+    for (name, value) in head.fields.iter().filter(covered) {
         let value = value.trim_matches([' ', '\t']);
         if value.contains(['\n', '\r']) {
             return Err(DigestError(name.clone()));

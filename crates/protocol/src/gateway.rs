@@ -130,10 +130,16 @@ pub struct RedemptionAnswer {
     pub hold: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_error")]
     pub error: Option<RedemptionError>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+}
+
+/// An error that this version does not know is one all the same: the hold is not approved.
+fn known_error<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<RedemptionError>, D::Error> {
+    let error = Option::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(error.map(|error| serde_json::from_value(error).unwrap_or(RedemptionError::NotApproved)))
 }
 
 /// Why a hold cannot be redeemed.
@@ -185,10 +191,17 @@ pub struct DetachedAttempt {
 pub struct FeedPage {
     /// What to ask for `after` next.
     pub next: u64,
+    #[serde(deserialize_with = "known_items")]
     pub items: Vec<FeedItem>,
 }
 
-/// One piece of news. A type that the reader does not know is skipped.
+/// Reads item by item: one that this version does not understand must not take the others with it.
+fn known_items<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<FeedItem>, D::Error> {
+    let items = Vec::<serde_json::Value>::deserialize(deserializer)?;
+    Ok(items.into_iter().map(|item| serde_json::from_value(item).unwrap_or(FeedItem::Unknown)).collect())
+}
+
+/// One piece of news. A type or a state that the reader does not know is [`FeedItem::Unknown`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FeedItem {
@@ -245,11 +258,13 @@ mod tests {
     fn feed_items_of_a_newer_service_are_skipped() {
         let page = r#"{"next":9,"more":true,"items":[
             {"seq":7,"type":"hold","hold":"h","state":"approved","cause":null,"x":1},
-            {"seq":8,"type":"weather","wind":3}, {"seq":9,"type":"agent","iss":"i","sub":"s","suspended":true}]}"#;
+            {"seq":8,"type":"weather","wind":3}, {"seq":8,"type":"hold","hold":"h","state":"paused"}, {"seq":9,"type":"agent","iss":"i","sub":"s","suspended":true}]}"#;
         let page: FeedPage = serde_json::from_str(page).unwrap();
         let approved = FeedItem::Hold { seq: 7, hold: "h".into(), state: HoldState::Approved, cause: None };
         let suspended = FeedItem::Agent { seq: 9, iss: "i".into(), sub: "s".into(), suspended: true };
-        assert_eq!(page.items, [approved, FeedItem::Unknown, suspended]);
+        assert_eq!(page.items, [approved, FeedItem::Unknown, FeedItem::Unknown, suspended]);
+        let answer: RedemptionAnswer = serde_json::from_str(r#"{"hold":"h","error":"postponed"}"#).unwrap();
+        assert_eq!((answer.grant, answer.error), (None, Some(RedemptionError::NotApproved)));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub enum JsonErrorKind {
     Surrogate,
     #[error("an object has the same key twice")]
     DuplicateKey,
+    #[error("an object has two keys that differ in case only")]
+    TwinKeys,
     #[error("nested deeper than 64 levels")]
     TooDeep,
     #[error("there is text behind the value")]
@@ -100,6 +102,26 @@ impl Json {
         let mut out = String::new();
         self.write(&mut out);
         out.into_bytes()
+    }
+
+    /// The value itself, if no object in it has two keys that differ in case only: readers that fold case take the last.
+    pub fn without_twins(self) -> Result<Json, JsonError> {
+        if self.has_twins() { Err(JsonError { kind: JsonErrorKind::TwinKeys, at: 0 }) } else { Ok(self) }
+    }
+
+    fn has_twins(&self) -> bool {
+        match self {
+            Json::Array(items) => items.iter().any(Json::has_twins),
+            Json::Object(Object(members)) => {
+                // By way of upper case, so that `ſ` (U+017F) and the Kelvin sign meet the letters that they stand for.
+                let fold = |(key, _): &(String, Json)| key.to_uppercase().to_lowercase();
+                let mut folded: Vec<String> = members.iter().map(fold).collect();
+                folded.sort_unstable();
+                folded.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
+                    || members.iter().any(|(_, value)| value.has_twins())
+            }
+            _ => false,
+        }
     }
 
     /// The value at a pointer (RFC 6901), if there is one.
@@ -454,17 +476,21 @@ impl Pointer {
         &self.text
     }
 
+    /// The names and indexes that lead to the value.
+    pub fn steps(&self) -> &[String] {
+        &self.steps
+    }
+
+    /// The pointer of these names and indexes.
+    pub fn of<S: AsRef<str>>(steps: impl IntoIterator<Item = S>) -> Pointer {
+        let steps: Vec<String> = steps.into_iter().map(|step| step.as_ref().to_owned()).collect();
+        let text = steps.iter().map(|step| format!("/{}", step.replace('~', "~0").replace('/', "~1"))).collect();
+        Pointer { text, steps }
+    }
+
     /// Whether this pointer addresses `other` or something that contains it.
     pub fn contains(&self, other: &Pointer) -> bool {
         other.steps.starts_with(&self.steps)
-    }
-
-    /// The pointer to a member or element of what this one addresses.
-    pub fn child(&self, step: &str) -> Pointer {
-        let escaped = step.replace('~', "~0").replace('/', "~1");
-        let mut steps = self.steps.clone();
-        steps.push(step.to_owned());
-        Pointer { text: format!("{}/{escaped}", self.text), steps }
     }
 
     /// The pointer to the whole value.

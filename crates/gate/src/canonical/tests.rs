@@ -23,11 +23,11 @@ fn check_refused(extra: &[(&str, &[u8])], target: &str, detail: &str) {
 fn a_plain_head_is_read_and_its_authority_normalised() {
     let head =
         read(&[("x-a", "é".as_bytes()), ("holdgate-x", b"1"), ("x-envoy-y", b"1")], "/iam/a%20b?x=%26&y").unwrap();
-    assert_eq!((head.authority.as_str(), head.host()), ("iam.example", "iam.example"));
+    assert_eq!((head.authority.as_str(), head.host(), head.renamed), ("iam.example", "iam.example", true));
     assert_eq!((head.path.as_str(), head.query.as_deref()), ("/iam/a%20b", Some("x=%26&y")));
     assert_eq!(head.fields, [("x-a".to_owned(), "é".to_owned())]);
     let head = read(&[(":authority", b"[::1]:8443"), (":scheme", b"https")], "/").unwrap();
-    assert_eq!((head.authority.as_str(), head.host()), ("[::1]:8443", "[::1]"));
+    assert_eq!((head.authority.as_str(), head.host(), head.renamed), ("[::1]:8443", "[::1]", false));
     assert_eq!(read(&[(":authority", b"[::1]")], "/").unwrap().host(), "[::1]");
 }
 
@@ -52,6 +52,9 @@ fn a_target_with_two_readings_is_refused() {
         ("/iam/users%00", "the path has an escaped control character or separator"),
         ("/iam/users%c3%a9", "the path has an escape that is not `%` and two upper-case hex digits"),
         ("/iam/%4", "the path has an escape that is not `%` and two upper-case hex digits"),
+        ("/iam/..%C0%AF..%C0%AFx", "the path is not UTF-8 once its escapes are undone"),
+        ("/iam/%FF", "the path is not UTF-8 once its escapes are undone"),
+        ("/iam?a=%C3", "the query is not UTF-8 once its escapes are undone"),
         ("/iam/us\\ers", "the path has a character that must be escaped"),
         ("/iam/us ers", "the path has a character that must be escaped"),
         ("/iam/é", "the path has a character that must be escaped"),
@@ -72,6 +75,9 @@ fn headers_with_two_readings_are_refused() {
     check_refused(&[("x_a", b"1")], "/", "a header name has `_`, which some servers read as `-`");
     check_refused(&[("X-A", b"1")], "/", "a header name is not a token");
     check_refused(&[(":x", b"1")], "/", "a header name is not a token");
+    for name in OVERRIDES {
+        check_refused(&[(name, b"DELETE")], "/", &format!("`{name}` asks that the request be read as another one"));
+    }
     for name in SINGLETONS {
         check_refused(&[(name, b"1"), (name, b"1")], "/", &format!("`{name}` stands there twice"));
     }

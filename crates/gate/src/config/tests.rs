@@ -24,6 +24,7 @@ fn parse(change: impl FnOnce(&mut Value)) -> Result<Config, String> {
 fn defaults_are_the_documented_ones() {
     let config = parse(|_| {}).unwrap();
     assert_eq!((config.max_body, config.max_parked_bytes), (1 << 20, 256 << 20));
+    assert_eq!((config.max_agent_bytes, config.body_within), (16 << 20, 60_000));
     assert_eq!((config.max_wait, config.feed_max_age, config.feed_wait), (45_000, 60_000, 25));
     assert_eq!((config.approval.timeout, config.approval.issuer.as_str()), (5_000, "holdgate-approval"));
     assert_eq!((config.identity.header.as_str(), config.identity.forward), ("authorization", true));

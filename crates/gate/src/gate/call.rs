@@ -24,7 +24,7 @@ impl Gate {
             policy,
             rules: held.checkpoint.rules.clone(),
             requirement: held.checkpoint.hash,
-            request: self.redactor.capture(&held.head, &held.body, requirement, header),
+            request: self.redactor.capture(&held.head, held.body.as_deref().unwrap_or_default(), requirement, header),
             agent_reason: None,
             idempotency_key: None,
             asked: Asked::default(),

@@ -14,16 +14,22 @@ use holdgate_protocol::{
 };
 
 use super::{
-    Answer, Command, Gate, Held, Hold, MAX_NEWS, MAX_REPLIES, MAX_WOKEN, NEWS_KEPT, News, RETRY, Redeeming, RootCall,
-    Stream, StreamId, call,
-    stream::{ended_reply, service_unavailable, ticket},
+    Answer, COMPARE_AGAIN, Command, Gate, Held, Hold, MAX_NEWS, MAX_REPLIES, MAX_SKEW, MAX_WOKEN, NEWS_KEPT, News,
+    RETRY, Redeeming, RootCall, SKEWED_AGAIN, Stream, StreamId, call,
+    stream::{ended_reply, late_body, service_unavailable, ticket},
 };
 use crate::{Permit, Reply};
 
 impl Gate {
     /// Does what is due: calls, wake-ups, ends of inline waits. `now` is in Unix milliseconds.
-    pub fn tick(&mut self, now: u64) -> Vec<Command> {
+    ///
+    /// `refused` are calls that the host would not make since the last tick. They are answered here, and not where they
+    /// were refused, so that the bound on replies holds for each entry into the VM.
+    pub fn tick(&mut self, now: u64, refused: Vec<RootCall>) -> Vec<Command> {
         let mut commands = Vec::new();
+        for call in refused {
+            self.take_answer(now, call, None, &mut commands);
+        }
         self.end_waits(now);
         self.wake(now, &mut commands);
         self.poll(now, &mut commands);
@@ -47,15 +53,19 @@ impl Gate {
     /// The answer to a callout of the root context; `None` where none came.
     pub fn root_answer(&mut self, now: u64, call: RootCall, answer: Option<Answer>) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.take_answer(now, call, answer.as_ref(), &mut commands);
+        commands.extend(self.tick(now, Vec::new()));
+        commands
+    }
+
+    fn take_answer(&mut self, now: u64, call: RootCall, answer: Option<&Answer>, commands: &mut Vec<Command>) {
         match call {
-            RootCall::State => self.snapshot(now, answer.as_ref()),
-            RootCall::Feed => self.page(now, answer.as_ref()),
-            RootCall::Bundle(wanted) => self.install(now, &wanted, answer.as_ref()),
-            RootCall::Redeem(asked) => self.redeemed(now, asked, answer.as_ref(), &mut commands),
+            RootCall::State => self.snapshot(now, answer),
+            RootCall::Feed => self.page(now, answer),
+            RootCall::Bundle(wanted) => self.install(now, &wanted, answer, commands),
+            RootCall::Redeem(asked) => self.redeemed(now, asked, answer, commands),
             RootCall::Report => {}
         }
-        commands.extend(self.tick(now));
-        commands
     }
 
     /// Asks for the snapshot, the next page of the feed, or a bundle, where that is due.
@@ -63,8 +73,8 @@ impl Gate {
         if !self.feed.in_flight && now >= self.feed.retry_at {
             self.feed.in_flight = true;
             let (call, callout) = match self.feed.cursor {
-                Some(after) => (RootCall::Feed, self.feed(after)),
-                None => (RootCall::State, self.state()),
+                Some(after) if now < self.feed.compare_at => (RootCall::Feed, self.feed(after)),
+                _ => (RootCall::State, self.state()),
             };
             commands.push(Command::Call { call, callout });
         }
@@ -82,10 +92,15 @@ impl Gate {
         let Some(state) = call::read::<StateAnswer>(answer) else {
             return self.missed(now, "its state could not be read", answer);
         };
-        self.feed.cursor = Some(state.seq);
-        self.feed.fresh_at = now;
         self.feed.lost = false;
         self.feed.skew = state.now.abs_diff(now / 1000);
+        self.feed.compare_at = now + if self.feed.skew > MAX_SKEW { SKEWED_AGAIN } else { COMPARE_AGAIN };
+        if self.feed.cursor.is_some() {
+            // Only the clocks were compared: the feed goes on where it was.
+            return;
+        }
+        (self.feed.cursor, self.feed.base) = (Some(state.seq), state.seq);
+        self.feed.fresh_at = now;
         self.suspended = state.suspended.into_iter().collect();
         if let Some(policy) = state.policy {
             self.want(policy.rev, policy.serial);
@@ -97,7 +112,7 @@ impl Gate {
         if answer.is_some_and(|answer| answer.status == 410) {
             // Decisions may have been missed: whoever waits gets a ticket, and its retry finds the hold as it stands.
             self.feed.cursor = None;
-            let parked: Vec<StreamId> = self.deadlines.iter().map(|(_, id)| *id).collect();
+            let parked: Vec<StreamId> = self.waiting.values().flatten().copied().collect();
             return parked.into_iter().for_each(|id| self.end_wait(id));
         }
         let Some(page) = call::read::<FeedPage>(answer) else {
@@ -148,15 +163,16 @@ impl Gate {
     }
 
     /// Puts a fetched bundle in force, if the authors signed it and it is newer than the one in force.
-    fn install(&mut self, now: u64, wanted: &Hash, answer: Option<&Answer>) {
+    fn install(&mut self, now: u64, wanted: &Hash, answer: Option<&Answer>, commands: &mut Vec<Command>) {
         self.feed.fetching = false;
         let installed = call::read::<SignedBundle>(answer)
             .ok_or_else(|| "the service did not give it".to_owned())
-            .and_then(|signed| self.check_bundle(wanted, &signed));
+            .and_then(|signed| self.check_bundle(Some(wanted), &signed));
         match installed {
             Ok(policy) => {
                 self.policy = Some(Rc::new(policy));
                 self.feed.wanted = self.feed.wanted.filter(|newer| newer != wanted);
+                commands.extend(answer.map(|answer| Command::Keep(answer.body.clone())));
             }
             Err(why) => {
                 self.feed.fetch_at = now + RETRY;
@@ -165,14 +181,28 @@ impl Gate {
         }
     }
 
-    fn check_bundle(&self, wanted: &Hash, signed: &SignedBundle) -> Result<Policy, String> {
+    /// Takes up the bundle that a [`Command::Keep`] of an earlier VM kept, so that a restart does not fall back to an older
+    /// one. It is verified like any other; one that is not newer than the configuration's own is left alone.
+    pub fn restore(&mut self, kept: &[u8]) {
+        let signed = serde_json::from_slice(kept).ok();
+        if let Some(Ok(policy)) = signed.map(|signed: SignedBundle| self.check_bundle(None, &signed)) {
+            self.policy = Some(Rc::new(policy));
+        }
+    }
+
+    fn check_bundle(&self, wanted: Option<&Hash>, signed: &SignedBundle) -> Result<Policy, String> {
         let bytes = signed.open(&self.config.bundle_keys).map_err(|error| error.to_string())?;
-        if revision(&bytes) != *wanted {
+        if wanted.is_some_and(|wanted| revision(&bytes) != *wanted) {
             return Err("it is not the revision that was asked for".to_owned());
         }
         let policy = Policy::load(&bytes).map_err(|error| error.to_string())?;
         self.config.accepts(&policy).map_err(|error| error.to_string())?;
         match &self.policy {
+            Some(current) if current.reference().id != policy.reference().id => Err(format!(
+                "it is the policy `{}`, and `{}` is in force",
+                policy.reference().id,
+                current.reference().id
+            )),
             Some(current) if current.reference().serial >= policy.reference().serial => {
                 Err(format!("its serial is not higher than {}, which is in force", current.reference().serial))
             }
@@ -185,10 +215,12 @@ impl Gate {
         over.into_iter().for_each(|id| self.end_wait(id));
     }
 
-    /// The inline wait is over; the hold stays pending.
+    /// The inline wait is over, and the hold stays pending; or a body has not come in time.
     fn end_wait(&mut self, id: StreamId) {
-        if let Some(Stream::Parked(held, hold)) = self.take(id) {
-            self.answer(id, ticket(&held, &hold));
+        match self.take_if(id, |stream| matches!(stream, Stream::Parked(..) | Stream::Body(_))) {
+            Some(Stream::Parked(held, hold)) => self.answer(id, ticket(&held, &hold)),
+            Some(Stream::Body(_)) => self.answer(id, late_body()),
+            _ => {}
         }
     }
 
@@ -199,10 +231,8 @@ impl Gate {
 
     fn wake(&mut self, now: u64, commands: &mut Vec<Command>) {
         for (id, state) in self.woken.drain(..self.woken.len().min(MAX_WOKEN)).collect::<Vec<_>>() {
-            if !matches!(self.streams.get(&id), Some(Stream::Parked(..))) {
-                continue;
-            }
-            let Some(Stream::Parked(held, hold)) = self.take(id) else { continue };
+            let parked = self.take_if(id, |stream| matches!(stream, Stream::Parked(..)));
+            let Some(Stream::Parked(held, hold)) = parked else { continue };
             if state != HoldState::Approved {
                 self.answer(id, ended_reply(state, &held, &hold));
                 continue;
@@ -218,8 +248,8 @@ impl Gate {
         }
     }
 
-    fn queue_redemption(&mut self, id: StreamId, held: Box<Held>, hold: Hold, sent: u8) {
-        self.parked_bytes += held.body.len();
+    pub(super) fn queue_redemption(&mut self, id: StreamId, held: Box<Held>, hold: Hold, sent: u8) {
+        self.kept.add(&held);
         self.streams.insert(id, Stream::Redeeming(held, hold, sent));
         self.to_redeem.push_back(id);
     }
@@ -253,7 +283,7 @@ impl Gate {
         let mut answers = answers.into_iter();
         for redeeming in asked {
             let answer = answers.next();
-            match self.take(redeeming.stream) {
+            match self.take_if(redeeming.stream, |stream| matches!(stream, Stream::Redeeming(..))) {
                 Some(Stream::Redeeming(held, hold, sent)) => match answer {
                     Some(answer) => self.settle(now, redeeming, held, hold, answer, commands),
                     None if sent < 2 => self.queue_redemption(redeeming.stream, held, hold, sent),
@@ -263,8 +293,7 @@ impl Gate {
                         self.answer(redeeming.stream, service_unavailable());
                     }
                 },
-                other => {
-                    self.streams.extend(other.map(|stream| (redeeming.stream, stream)));
+                _ => {
                     if answer.is_some_and(|answer| answer.grant.is_some()) {
                         self.not_forwarded(&redeeming);
                     }

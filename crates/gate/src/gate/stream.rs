@@ -9,7 +9,7 @@ use holdgate_protocol::{
     gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome, TaskAnswer},
 };
 
-use super::{Answer, AwaitingBody, Gate, Held, Hold, MAX_SKEW, Opened, Step, Stream, StreamId, call};
+use super::{Answer, AwaitingBody, BODILESS_ROOM, Gate, Held, Hold, MAX_SKEW, Opened, Step, Stream, StreamId, call};
 use crate::{
     Head, Permit, Reply,
     canonical::is_reserved,
@@ -26,21 +26,21 @@ impl Gate {
         if !self.config.identity.forward {
             remove.push(self.config.identity.header.clone());
         }
-        let step = match Head::read(pairs, &self.config.identity.header) {
-            Ok(head) => self.canonical_head(now, id, head, end).unwrap_or_else(Step::Reply),
-            Err(malformed) => Step::Reply(Problem::new(400, "malformed", "Malformed request", malformed.0).reply()),
+        let (authority, step) = match Head::read(pairs, &self.config.identity.header) {
+            Ok(head) => {
+                let authority = head.renamed.then(|| head.authority.clone());
+                (authority, self.canonical_head(now, id, head, end).unwrap_or_else(Step::Reply))
+            }
+            Err(wrong) => (None, Step::Reply(malformed(&wrong.0))),
         };
-        Opened { remove, step }
+        Opened { remove, authority, step }
     }
 
     fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
         let Some(policy) = self.policy.clone().filter(|_| self.feed.cursor.is_some()) else {
             return Err(unavailable("The gateway has no policy in force yet.").reply());
         };
-        let stale = self.is_stale(now);
-        if stale && self.config.on_stale == OnStale::Deny {
-            return Err(unavailable("The gateway has lost touch with the approval service.").reply());
-        }
+        self.refuse_stale(now)?;
         let identity = match identify(&self.config.identity, &head, now / 1000) {
             Ok(identity) => Some(identity),
             Err(IdentityError::Missing) if self.config.identity.untagged == Untagged::Evaluate => None,
@@ -51,17 +51,11 @@ impl Gate {
             return self.ask_task(id, &head, hold, identity.as_ref());
         }
         let verdict = policy.evaluate_head(&request(&head, identity.as_ref(), Body::Unread));
-        let decides = match verdict {
-            HeadVerdict::Decided(Verdict::Hold(_)) => false,
+        match verdict {
+            HeadVerdict::Decided(Verdict::Hold(_)) => {}
             HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
-            HeadVerdict::NeedsBody => true,
-        };
-        if decides && !end {
-            let encoded = head.field("content-encoding").is_some_and(|coding| coding != "identity");
-            if encoded {
-                let detail = "The policy looks into the body; send it without a content-encoding.";
-                return Err(Problem::new(415, "unreadable", "Encoded body", detail).reply());
-            }
+            HeadVerdict::NeedsBody if end => {}
+            HeadVerdict::NeedsBody => readable(&head)?,
         }
         if head.upgrades() {
             return Err(malformed("A request that may be held cannot ask for an upgrade."));
@@ -70,10 +64,12 @@ impl Gate {
         if let Some(length) = announced {
             self.check_size(usize::try_from(length).unwrap_or(usize::MAX))?;
         }
-        let awaiting = AwaitingBody { head, identity, decides, arrived: now };
+        let until = now.saturating_add(self.config.body_within);
+        let awaiting = AwaitingBody { head, identity, arrived: now, until };
         if end {
             return self.complete(now, id, awaiting, Vec::new());
         }
+        self.deadlines.insert((until, id));
         self.streams.insert(id, Stream::Body(Box::new(awaiting)));
         Ok(Step::Await)
     }
@@ -88,29 +84,25 @@ impl Gate {
         match self.check_size(size) {
             Ok(()) => Step::Await,
             Err(reply) => {
-                self.streams.remove(&id);
+                self.take_if(id, |_| true);
                 Step::Reply(reply)
             }
         }
     }
 
-    /// The whole body has come.
-    pub fn body(&mut self, now: u64, id: StreamId, body: Vec<u8>) -> Step {
-        match self.streams.remove(&id) {
-            Some(Stream::Body(awaiting)) => {
-                let whole = self.check_size(body.len());
-                whole.and_then(|()| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply)
-            }
-            other => {
-                self.streams.extend(other.map(|stream| (id, stream)));
-                Step::Await
-            }
-        }
+    /// The whole body has come; `None` where the host has lost it.
+    pub fn body(&mut self, now: u64, id: StreamId, body: Option<Vec<u8>>) -> Step {
+        let Some(Stream::Body(awaiting)) = self.take_if(id, |stream| matches!(stream, Stream::Body(_))) else {
+            return Step::Await;
+        };
+        let body = body.ok_or_else(|| malformed("The gateway could not read the body."));
+        let whole = body.and_then(|body| self.check_size(body.len()).map(|()| body));
+        whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply)
     }
 
     /// Trailers have come behind a body that was awaited: they would not be covered by the digest.
     pub fn trailers(&mut self, id: StreamId) -> Step {
-        self.streams.remove(&id);
+        self.take_if(id, |_| true);
         Step::Reply(malformed("A request whose body is inspected or held cannot have trailers."))
     }
 
@@ -123,21 +115,18 @@ impl Gate {
         Err(Problem::new(413, "unreadable", "Body too large", detail).reply())
     }
 
+    /// Decides on a whole request. Time has passed since its head came: whatever that decided is decided anew.
     fn complete(&mut self, now: u64, id: StreamId, awaiting: AwaitingBody, body: Vec<u8>) -> Result<Step, Reply> {
-        let AwaitingBody { head, identity, decides, arrived } = awaiting;
+        let AwaitingBody { head, identity, arrived, .. } = awaiting;
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.").reply()) };
-        let json = if decides || policy.needs().body { parse_body(&body) } else { Ok(None) };
-        let json = match json {
-            Ok(json) => json,
-            Err(error) if decides => {
-                let detail =
-                    format!("The policy looks into the body, which is not JSON with a single reading: {error}.");
-                return Err(Problem::new(400, "unreadable", "Unreadable body", detail).reply());
-            }
-            // The head alone asks for a hold; rules that look into the body take it as unreadable, hence unknown.
-            Err(_) => None,
-        };
-        let request = request(&head, identity.as_ref(), body_of(json.as_ref()));
+        self.refuse_stale(now)?;
+        self.refuse_lapsed(now, identity.as_ref())?;
+        let needed = policy.evaluate_head(&request(&head, identity.as_ref(), Body::Unread)) == HeadVerdict::NeedsBody;
+        let parsed = Parsed::of(&head, &body);
+        if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
+            return Err(reply.clone());
+        }
+        let request = request(&head, identity.as_ref(), parsed.as_body());
         let verdict = policy.evaluate(&request);
         let Verdict::Hold(_) = verdict else { return pass_or_deny(&policy, verdict) };
         let Some(checkpoint) = policy.checkpoint(&request) else {
@@ -169,10 +158,10 @@ impl Gate {
             return Err(unavailable("The gateway has no source of randomness.").reply());
         };
         let wait = checkpoint.wait.saturating_mul(1000).min(self.config.max_wait);
-        let held = Held {
+        let mut held = Held {
             head,
             identity,
-            body,
+            body: Some(body),
             revision: policy.reference().rev,
             checkpoint,
             digest,
@@ -182,6 +171,15 @@ impl Gate {
         let Some(callout) = self.open_hold(&held) else {
             return Err(unavailable("The hold cannot be written.").reply());
         };
+        let (in_all, of_agent) = (self.kept.total, self.kept.of(&held.identity.caller));
+        if in_all + held.size() > self.config.max_parked_bytes || of_agent + held.size() > self.config.max_agent_bytes {
+            // No room: the hold is opened all the same, and the agent gets a ticket at once.
+            (held.body, held.until) = (None, 0);
+            if in_all + held.size() > self.config.max_parked_bytes.saturating_add(BODILESS_ROOM) {
+                return Err(unavailable("The gateway holds as many requests as it can.").reply());
+            }
+        }
+        self.kept.add(&held);
         self.streams.insert(id, Stream::Opening(Box::new(held)));
         Ok(Step::Call(callout))
     }
@@ -201,15 +199,12 @@ impl Gate {
 
     /// The answer to the stream's own callout.
     pub fn stream_answer(&mut self, now: u64, id: StreamId, answer: Option<Answer>) -> Step {
-        match self.streams.remove(&id) {
+        match self.take_if(id, |stream| matches!(stream, Stream::Task(_) | Stream::Opening(_))) {
             Some(Stream::Task(hold)) => Step::Reply(task_answer(&hold, answer.as_ref())),
             Some(Stream::Opening(held)) => {
                 self.opened(now, id, held, call::read_hold(answer.as_ref())).unwrap_or_else(Step::Reply)
             }
-            other => {
-                self.streams.extend(other.map(|stream| (id, stream)));
-                Step::Await
-            }
+            _ => Step::Await,
         }
     }
 
@@ -237,43 +232,52 @@ impl Gate {
             _ => state,
         };
         match state {
+            // Opened before the feed began, so that its decision may not be told any more.
+            HoldState::Pending if seq < self.feed.base => Err(ticket(&held, &hold)),
             HoldState::Pending => self.park(now, id, held, hold),
-            HoldState::Approved => {
-                self.parked_bytes += held.body.len();
-                self.streams.insert(id, Stream::Redeeming(held, hold, 0));
-                self.to_redeem.push_back(id);
-                Ok(Step::Await)
-            }
+            HoldState::Approved => match self.recheck(now, &held)? {
+                None => {
+                    self.queue_redemption(id, held, hold, 0);
+                    Ok(Step::Await)
+                }
+                Some(permit) => {
+                    self.detached.push(DetachedAttempt { attempt: held.attempt });
+                    Ok(Step::Forward(permit))
+                }
+            },
             ended => Err(ended_reply(ended, &held, &hold)),
         }
     }
 
     /// Parks the stream until its hold is decided, or answers with a ticket where it cannot wait.
     fn park(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold) -> Result<Step, Reply> {
-        let bytes = self.parked_bytes.saturating_add(held.body.len());
-        if held.until <= now || bytes > self.config.max_parked_bytes {
+        if held.until <= now || held.body.is_none() {
             return Err(ticket(&held, &hold));
         }
-        self.parked_bytes = bytes;
+        self.kept.add(&held);
         self.deadlines.insert((held.until, id));
         self.waiting.entry(hold.id.clone()).or_default().push(id);
         self.streams.insert(id, Stream::Parked(held, hold));
         Ok(Step::Await)
     }
 
-    /// The upstream's status of a request that went on.
+    /// Whether the stream went on with a grant, so that its outcome is to be reported.
+    pub fn awaits_response(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Granted { .. }))
+    }
+
+    /// The answer to a request that went on; the upstream's status, or `None` where the proxy answered in its place.
     pub fn response(&mut self, id: StreamId, status: Option<u16>) {
-        match self.streams.remove(&id) {
-            Some(Stream::Granted { hold, attempt }) => {
-                self.outcomes.push(Outcome { hold, attempt, forwarded: true, status });
-            }
-            other => self.streams.extend(other.map(|stream| (id, stream))),
+        if let Some(Stream::Granted { hold, attempt }) =
+            self.take_if(id, |stream| matches!(stream, Stream::Granted { .. }))
+        {
+            self.outcomes.push(Outcome { hold, attempt, forwarded: true, status });
         }
     }
 
     /// The stream has ended, for whatever reason.
     pub fn closed(&mut self, id: StreamId) {
-        match self.take(id) {
+        match self.take_if(id, |_| true) {
             Some(Stream::Opening(held) | Stream::Parked(held, _)) => {
                 self.detached.push(DetachedAttempt { attempt: held.attempt });
             }
@@ -287,21 +291,39 @@ impl Gate {
 
     /// Evaluates a woken request again, against the policy in force now. `Ok(None)`: redeem the hold.
     pub(super) fn recheck(&self, now: u64, held: &Held) -> Result<Option<Permit>, Reply> {
-        self.refuse_suspended(Some(&held.identity))?;
-        if !held.identity.is_valid_at(now / 1000) {
-            return Err(unauthorized(&IdentityError::Expired));
-        }
+        self.refuse_lapsed(now, Some(&held.identity))?;
         let Some(policy) = self.policy.as_deref() else { return Err(unavailable("The policy is gone.").reply()) };
-        let json = if policy.needs().body { parse_body(&held.body).unwrap_or(None) } else { None };
-        let request = request(&held.head, Some(&held.identity), body_of(json.as_ref()));
+        let unchanged = policy.reference().rev == held.revision;
+        let parsed = match &held.body {
+            Some(body) => Parsed::of(&held.head, body),
+            None if unchanged => return Ok(None),
+            None => return Err(changed_policy(held)),
+        };
+        let request = request(&held.head, Some(&held.identity), parsed.as_body());
         match policy.evaluate(&request) {
             Verdict::Deny(rule) => Err(denied_by_policy(policy, rule)),
             Verdict::Hold(_) => match policy.checkpoint(&request) {
                 Some(checkpoint) if checkpoint.hash == held.checkpoint.hash => Ok(None),
                 _ => Err(changed_policy(held)),
             },
-            verdict @ Verdict::Allow(_) if policy.reference().rev != held.revision => Ok(Permit::of_verdict(verdict)),
-            Verdict::Allow(_) => Ok(None),
+            Verdict::Allow(_) if unchanged => Ok(None),
+            verdict @ Verdict::Allow(_) => Ok(Permit::of_verdict(verdict)),
+        }
+    }
+
+    fn refuse_stale(&self, now: u64) -> Result<(), Reply> {
+        if self.config.on_stale == OnStale::Deny && self.is_stale(now) {
+            return Err(unavailable("The gateway has lost touch with the approval service.").reply());
+        }
+        Ok(())
+    }
+
+    /// Refuses an agent that was suspended, or whose token has expired, while its request waited.
+    fn refuse_lapsed(&self, now: u64, identity: Option<&Identity>) -> Result<(), Reply> {
+        self.refuse_suspended(identity)?;
+        match identity {
+            Some(identity) if !identity.is_valid_at(now / 1000) => Err(unauthorized(&IdentityError::Expired)),
+            _ => Ok(()),
         }
     }
 
@@ -327,13 +349,60 @@ fn request<'a>(head: &'a Head, identity: Option<&'a Identity>, body: Body<'a>) -
     Request { method: &head.method, host: head.host(), path: &head.path, agent: identity.map(Identity::caller), body }
 }
 
-fn body_of(json: Option<&Json>) -> Body<'_> {
-    json.map_or(Body::Empty, Body::Json)
+/// A body as rules see it.
+enum Parsed {
+    Empty,
+    Json(Json),
+    /// Not to be judged: what rules ask of it is unknown. The reply is for a request that depends on it.
+    Unreadable(Reply),
 }
 
-/// `None` for a request without a body.
-fn parse_body(body: &[u8]) -> Result<Option<Json>, holdgate_protocol::json::JsonError> {
-    if body.is_empty() { Ok(None) } else { Json::parse(body).map(Some) }
+impl Parsed {
+    fn of(head: &Head, body: &[u8]) -> Self {
+        if body.is_empty() {
+            return Parsed::Empty;
+        }
+        if let Err(reply) = readable(head) {
+            return Parsed::Unreadable(reply);
+        }
+        match Json::parse(body).and_then(Json::without_twins) {
+            Ok(json) => Parsed::Json(json),
+            Err(error) => {
+                let detail =
+                    format!("The policy looks into the body, which is not JSON with a single reading: {error}.");
+                Parsed::Unreadable(Problem::new(400, "unreadable", "Unreadable body", detail).reply())
+            }
+        }
+    }
+
+    fn as_body(&self) -> Body<'_> {
+        match self {
+            Parsed::Empty => Body::Empty,
+            Parsed::Json(json) => Body::Json(json),
+            Parsed::Unreadable(_) => Body::Unread,
+        }
+    }
+}
+
+/// Refuses a body whose head says that it is something else than plain JSON in UTF-8: its reader would see another text.
+fn readable(head: &Head) -> Result<(), Reply> {
+    let refuse = |detail: &str| Err(Problem::new(415, "unreadable", "Unreadable body", detail).reply());
+    if head.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return refuse("The policy looks into the body; send it without a content-encoding.");
+    }
+    let mut parts = head.field("content-type").unwrap_or_default().split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if json && utf8 {
+        return Ok(());
+    }
+    refuse("The policy looks into the body; send it as application/json in UTF-8, with a content-type that says so.")
 }
 
 fn pass_or_deny(policy: &Rc<Policy>, verdict: Verdict) -> Result<Step, Reply> {
@@ -361,6 +430,10 @@ fn unavailable(detail: &str) -> Problem<'static> {
 
 pub(super) fn service_unavailable() -> Reply {
     unavailable("The approval service cannot confirm the approval now.").reply()
+}
+
+pub(super) fn late_body() -> Reply {
+    Problem::new(408, "malformed", "Request timeout", "The body did not come in time.").next(NextAction::Retry).reply()
 }
 
 fn malformed(detail: &str) -> Reply {

@@ -215,7 +215,7 @@ fn many_denials_are_answered_in_bounded_batches() {
     );
     let mut told = 0;
     while told < 500 {
-        let entry = desk.gate.tick(desk.now);
+        let entry = desk.gate.tick(desk.now, vec![]);
         let replies = entry.iter().filter(|command| matches!(command, Command::Reply { .. })).count();
         assert!((1..=MAX_REPLIES).contains(&replies), "{replies} after {told}");
         told += replies;
@@ -358,11 +358,22 @@ fn a_token_that_expires_during_the_wait_does_not_pass() {
 #[test]
 fn clocks_that_disagree_stop_holds_only() {
     let mut desk = Desk::new(|_| {});
-    desk.skew = 121;
+    desk.skew = 31;
     desk.snapshot(None);
     desk.publish(1, json!([]));
     assert!(desk.passes("GET", "/iam/users", b""));
     assert_eq!(desk.refused("DELETE", "/iam/users/7", b"").1, (503, "unavailable".into()));
+
+    // The clocks are compared again, and the feed goes on where it was.
+    let cursor = desk.gate.feed.cursor;
+    desk.now += 5_000;
+    desk.fresh();
+    let asks = desk.gate.tick(desk.now, vec![]);
+    assert!(asks.iter().any(|command| matches!(command, Command::Call { call: RootCall::State, .. })), "{asks:?}");
+    desk.skew = 30;
+    desk.snapshot(None);
+    assert_ne!(desk.gate.feed.cursor, cursor);
+    desk.held("DELETE", "/iam/users/7", b"");
 }
 
 #[test]
@@ -423,7 +434,8 @@ fn requests_without_a_token_are_refused_or_evaluated_but_never_held() {
     assert_eq!(desk.refused("GET", "/iam/users", b"").1, (401, "identity".into()));
     let mut desk = Desk::with_policy(|config| config["identity"]["untagged"] = "evaluate".into());
     desk.tagged = false;
-    assert!(desk.passes("GET", "/iam/users", b""));
+    assert!(desk.passes("GET", "/iam/open", b""));
+    assert_eq!(desk.refused("GET", "/iam/users", b"").1, (403, "denied".into()), "the rule says nothing of nobody");
     assert_eq!(desk.refused("DELETE", "/iam/users/7", b"").1, (401, "identity".into()));
 }
 
@@ -438,4 +450,147 @@ fn warnings_carry_no_token_and_are_said_once_while_the_service_is_away() {
     let lost = desk.warnings.iter().filter(|text| text.contains("cannot be reached")).count();
     assert_eq!(lost, 1, "{:?}", desk.warnings);
     assert!(desk.warnings.iter().all(|text| !text.contains("eyJ")));
+}
+
+#[test]
+fn a_request_is_judged_anew_when_its_body_has_come() {
+    let open = |desk: &mut Desk, more: &[(&str, &str)]| {
+        let id = desk.next_id();
+        let opened = desk.gate.head(desk.now, id, desk.pairs("POST", "/iam/users/7/notes", more), false);
+        assert!(matches!(opened.step, Step::Await));
+        id
+    };
+    let body = || Some(br#"{"text":"x"}"#.to_vec());
+    let status = |step: Step| if let Step::Reply(reply) = step { reply.status } else { 200 };
+
+    // Suspended, expired, or the feed lost, between the head and the end of the body.
+    let mut desk = Desk::ready();
+    let id = open(&mut desk, &[]);
+    desk.feed(vec![json!({"seq": 90, "type": "agent", "iss": "https://idp", "sub": "agent-7", "suspended": true})]);
+    assert_eq!(status(desk.gate.body(desk.now, id, body())), 403);
+    let mut desk = Desk::ready();
+    desk.token_life = 1;
+    let id = open(&mut desk, &[]);
+    desk.now += 32_000;
+    assert_eq!(status(desk.gate.body(desk.now, id, body())), 401);
+    let mut desk = Desk::ready();
+    let id = open(&mut desk, &[]);
+    desk.now += 60_001;
+    assert_eq!(status(desk.gate.body(desk.now, id, body())), 503);
+
+    // A body that nobody could read under the old policy is not "missing" under a new one that asks for it.
+    let when =
+        |exists: bool| json!([[{"method": ["DELETE"]}, {"body": {"pointer": "/force", "test": {"exists": exists}}}]]);
+    let newer = json!([{"id": "delete", "effect": "allow", "any": when(false)}, {"id": "forced", "effect": "hold", "any": when(true)}]);
+    for (coding, sent) in [("gzip", &b"\x1f\x8b"[..]), ("identity", b"{\"force\":true,\"force\":true}")] {
+        let mut desk = Desk::ready();
+        let id = desk.next_id();
+        let pairs = desk.pairs("DELETE", "/iam/users/7", &[("content-encoding", coding)]);
+        assert!(matches!(desk.gate.head(desk.now, id, pairs, false).step, Step::Await));
+        desk.publish(2, newer.clone());
+        assert!(status(desk.gate.body(desk.now, id, Some(sent.to_vec()))) >= 400, "{coding}");
+    }
+    let mut desk = Desk::ready();
+    let id = open(&mut desk, &[]);
+    assert_eq!(status(desk.gate.body(desk.now, id, None)), 400, "the host has lost the body");
+}
+
+#[test]
+fn a_body_that_never_ends_is_not_waited_for() {
+    let mut desk = Desk::ready();
+    let id = desk.next_id();
+    desk.gate.head(desk.now, id, desk.pairs("DELETE", "/iam/users/7", &[]), false);
+    desk.now += 60_000;
+    let done = desk.tick();
+    assert_eq!((done.replies[0].0, done.replies[0].1), (id, 408));
+    assert!(!desk.gate.awaits_body(id));
+    desk.gate.closed(id);
+    assert_eq!(desk.gate.parked(), (0, 0));
+}
+
+#[test]
+fn bodies_that_say_they_are_something_else_are_not_judged_as_json() {
+    let mut desk = Desk::ready();
+    let mut send = |kind: &str, body: &[u8]| {
+        let id = desk.next_id();
+        let pairs = desk.pairs("POST", "/iam/users/7/notes", &[("content-type", kind)]);
+        match desk.gate.head(desk.now, id, pairs, false).step {
+            Step::Await => match desk.gate.body(desk.now, id, Some(body.to_vec())) {
+                Step::Forward(_) => 200,
+                Step::Reply(reply) => reply.status,
+                other => panic!("{other:?}"),
+            },
+            Step::Reply(reply) => reply.status,
+            other => panic!("{other:?}"),
+        }
+    };
+    for good in ["application/json", "Application/JSON; charset=UTF-8", "application/merge-patch+json"] {
+        assert_eq!(send(good, br#"{"text":"x"}"#), 200, "{good}");
+    }
+    for wrong in
+        ["", "text/plain", "application/x-www-form-urlencoded", "application/json;charset=utf-16", "text/x+json"]
+    {
+        assert_eq!(send(wrong, br#"{"text":"x"}"#), 415, "{wrong}");
+    }
+    assert_eq!(send("application/json", br#"{"text":"x","Text":"y"}"#), 400);
+}
+
+#[test]
+fn no_agent_can_use_up_the_room_of_the_others() {
+    let mut desk = Desk::with_policy(|config| config["max_agent_bytes"] = 20_000.into());
+    let body = format!(r#"{{"role":"{}"}}"#, "x".repeat(12_000));
+    desk.held("POST", "/iam/users/1/roles", body.as_bytes());
+    let (id, callout) = desk.opening("POST", "/iam/users/2/roles", body.as_bytes());
+    let answer = desk.hold_answer(&callout, "pending", 1);
+    let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else {
+        panic!("parked over the budget")
+    };
+    assert_eq!(reply.decision, "held");
+    let (_, kept) = desk.gate.parked();
+    assert!((12_000..14_000).contains(&kept), "{kept}");
+
+    // Its retry after the approval passes all the same.
+    let (id, callout) = desk.opening("POST", "/iam/users/2/roles", body.as_bytes());
+    let answer = desk.hold_answer(&callout, "approved", 1);
+    assert!(matches!(desk.gate.stream_answer(desk.now, id, Some(answer)), Step::Await));
+    assert_eq!(desk.tick().forwarded, [(id, true)]);
+}
+
+#[test]
+fn calls_that_the_host_refuses_do_not_add_to_the_replies_of_one_entry() {
+    let mut desk = Desk::ready();
+    for user in 0..300 {
+        desk.held("DELETE", &format!("/iam/users/{user}"), b"");
+    }
+    let denied = |n: usize| json!({"seq": 100 + n, "type": "hold", "hold": format!("h{n}"), "state": "denied"});
+    desk.feed((1..=300).map(denied).collect());
+    let refused = (0..10).map(|_| RootCall::Report).collect();
+    let replies = |commands: &[Command]| commands.iter().filter(|c| matches!(c, Command::Reply { .. })).count();
+    assert_eq!(replies(&desk.gate.tick(desk.now, refused)), MAX_REPLIES);
+}
+
+#[test]
+fn a_bundle_that_an_earlier_vm_kept_is_taken_up_again_if_it_is_newer() {
+    let mut desk = Desk::ready();
+    desk.publish(7, json!([]));
+    let kept = desk.kept.clone().unwrap();
+    let mut restarted = Desk::new(|_| {});
+    restarted.gate.restore(&kept);
+    assert_eq!(restarted.gate.policy.as_ref().unwrap().reference().serial, 7);
+    restarted.snapshot(None);
+    restarted.publish(3, json!([]));
+    assert_eq!(restarted.gate.policy.as_ref().unwrap().reference().serial, 7, "an older one is not taken after it");
+    let mut forged = Desk::new(|config| config["bundle_keys"] = fixture::jwks(99));
+    forged.gate.restore(&kept);
+    assert!(forged.gate.policy.is_none());
+}
+
+#[test]
+fn a_hold_from_before_the_snapshot_gets_a_ticket() {
+    let mut desk = Desk::ready();
+    let (id, callout) = desk.opening("DELETE", "/iam/users/7", b"");
+    let answer = desk.hold_answer(&callout, "pending", 29);
+    desk.gate.feed.base = 30;
+    let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else { panic!("parked for nothing") };
+    assert_eq!(reply.decision, "held");
 }

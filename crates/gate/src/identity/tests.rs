@@ -41,10 +41,10 @@ fn with_claims(change: Value) -> Result<Identity, IdentityError> {
 fn a_good_token_names_agent_owner_and_chain() {
     let plain = with_claims(json!({})).unwrap();
     assert_eq!((plain.caller.sub.as_str(), plain.agent.owner.as_deref()), ("agent-7", Some("group/iam")));
-    let act = json!({"act": {"sub": "tool", "act": {"iss": "https://other", "sub": "planner"}}});
+    let act = json!({"act": {"sub": "tool", "act": {"iss": "https://idp", "sub": "planner"}}});
     let chain = with_claims(act).unwrap();
     assert_eq!(chain.caller, Actor { iss: "https://idp".into(), sub: "tool".into() });
-    assert_eq!(chain.agent.act[1], Actor { iss: "https://other".into(), sub: "planner".into() });
+    assert_eq!(chain.agent.act[1], Actor { iss: "https://idp".into(), sub: "planner".into() });
     for none in [json!(null), json!(""), json!(["a"]), json!(7)] {
         assert_eq!(with_claims(json!({"owner": none})).unwrap().agent.owner, None);
     }
@@ -68,6 +68,7 @@ fn what_is_not_a_verified_identity_is_refused() {
     assert_eq!(refused(json!({"iat": NOW + 31})), IdentityError::NotYet);
     assert_eq!(refused(json!({"sub": ""})), IdentityError::Claim("sub"));
     assert_eq!(refused(json!({"act": {"iss": "x"}})), IdentityError::Claim("act"));
+    assert_eq!(refused(json!({"act": {"iss": "https://other", "sub": "x"}})), IdentityError::Claim("act"));
     assert_eq!(refused(json!({"act": "x"})), IdentityError::Claim("act"));
     let mut deep = json!({"sub": "x"});
     for _ in 0..8 {

@@ -63,7 +63,7 @@ fn pointers_address_one_value() {
     for wrong in ["a", "/~", "/~2"] {
         assert_eq!(wrong.parse::<Pointer>(), Err(PointerError), "{wrong}");
     }
-    let pointer = Pointer::root().child("a/b").child("~");
+    let pointer = Pointer::of(["a/b", "~"]);
     assert_eq!(pointer.as_str().parse(), Ok(pointer.clone()));
     assert!("/a~1b".parse::<Pointer>().unwrap().contains(&pointer));
     assert!(!pointer.contains(&Pointer::root()));
@@ -103,4 +103,13 @@ proptest! {
             prop_assert!(ours.is_err());
         }
     }
+}
+
+#[test]
+fn keys_that_differ_in_case_only_are_told() {
+    for twins in [r#"{"a":{"Email":1,"email":2}}"#, r#"[{"s":1,"\u017f":2}]"#, r#"{"k":1,"\u212a":2}"#] {
+        let json = Json::parse(twins.as_bytes()).unwrap();
+        assert_eq!(json.without_twins().unwrap_err().kind, JsonErrorKind::TwinKeys, "{twins}");
+    }
+    assert!(Json::parse(br#"{"a":{"b":1},"b":[{"a":2}]}"#).unwrap().without_twins().is_ok());
 }

@@ -19,6 +19,8 @@ pub(super) struct Desk {
     pub(super) failing_redemptions: usize,
     pub(super) hang_up_while_redeeming: Option<StreamId>,
     pub(super) warnings: Vec<String>,
+    /// The bundle that the gate asked to be kept last.
+    pub(super) kept: Option<Vec<u8>>,
     ids: StreamId,
     seq: u64,
     holds: HashMap<String, OpenHold>,
@@ -39,22 +41,26 @@ pub(super) fn problem(body: &Value) -> &str {
     body["type"].as_str().unwrap().strip_prefix("urn:holdgate:problem:").unwrap()
 }
 
-fn jwks(seed: u8) -> Value {
+pub(super) fn jwks(seed: u8) -> Value {
     json!({"keys": [PrivateKey::from_seed(&[seed; 32]).to_public_jwk()]})
 }
 
-/// A bundle of the usual rules and of more: {id, effect, any, factors?}.
+/// A bundle of the usual rules and of more, which replace those of the same id: {id, effect, any, factors?}.
 pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
     let path = |path: &str| json!({"path": path});
     let body = |pointer: &str, test: Value| json!({"body": {"pointer": pointer, "test": test}});
+    let nobody = json!({"agent_exists": false});
     let mut rules = vec![
+        json!({"id": "open", "effect": "allow", "any": [[{"method": ["GET"]}, path("/iam/open"), nobody]]}),
         json!({"id": "read", "effect": "allow", "any": [[{"method": ["GET"]}, path("/iam/**")]]}),
         json!({"id": "note", "effect": "allow", "any":
             [[{"method": ["POST"]}, path("/iam/users/{user}/notes"), body("/text", json!({"exists": true}))]]}),
         json!({"id": "grant", "effect": "hold", "any": [[{"method": ["POST"]}, path("/iam/users/{user}/roles")]]}),
         json!({"id": "delete", "effect": "hold", "any": [[{"method": ["DELETE"]}, path("/iam/users/{user}")]]}),
     ];
-    rules.extend(more.as_array().unwrap().iter().cloned());
+    let more = more.as_array().unwrap();
+    rules.retain(|rule| more.iter().all(|other| other["id"] != rule["id"]));
+    rules.extend(more.iter().cloned());
     let mut requirements = Vec::new();
     let rules: Vec<Value> = rules
         .iter()
@@ -103,6 +109,7 @@ impl Desk {
             failing_redemptions: 0,
             hang_up_while_redeeming: None,
             warnings: Vec::new(),
+            kept: None,
             ids: 1,
             seq: 30,
             holds: HashMap::new(),
@@ -141,6 +148,9 @@ impl Desk {
         let token = PrivateKey::from_seed(&[ISSUER; 32]).sign("JWT", claims.to_string().as_bytes());
         let token = format!("Bearer {token}");
         let mut pairs = vec![(":method", method), (":scheme", "http"), (":authority", "iam.example"), (":path", path)];
+        if !more.iter().any(|(name, _)| *name == "content-type") {
+            pairs.push(("content-type", "application/json"));
+        }
         if self.tagged {
             pairs.push(("authorization", &token));
         }
@@ -154,7 +164,7 @@ impl Desk {
         let pairs = self.pairs(method, path, &[]);
         let opened = self.gate.head(self.now, id, pairs, body.is_empty());
         match opened.step {
-            Step::Await if !body.is_empty() => (id, self.gate.body(self.now, id, body.to_vec())),
+            Step::Await if !body.is_empty() => (id, self.gate.body(self.now, id, Some(body.to_vec()))),
             step => (id, step),
         }
     }
@@ -219,7 +229,7 @@ impl Desk {
         let rev = Hash::of(&bytes);
         let signed = holdgate_protocol::bundle::SignedBundle::sign(&bytes, &PrivateKey::from_seed(&[self.author; 32]));
         self.feed(vec![json!({"seq": self.seq + 1, "type": "policy", "id": "p", "serial": serial, "rev": rev})]);
-        let commands = self.gate.tick(self.now);
+        let commands = self.gate.tick(self.now, vec![]);
         self.note_warnings(&commands);
         let answer = Answer { status: 200, body: serde_json::to_vec(&signed).unwrap() };
         let commands = self.gate.root_answer(self.now, RootCall::Bundle(rev), Some(answer));
@@ -247,11 +257,16 @@ impl Desk {
             _ => None,
         });
         self.warnings.extend(warnings);
+        let mut kept = commands.iter().filter_map(|command| match command {
+            Command::Keep(bundle) => Some(bundle.clone()),
+            _ => None,
+        });
+        self.kept = kept.next_back().or(self.kept.take());
     }
 
     pub(super) fn tick(&mut self) -> Done {
         let mut done = Done::default();
-        let mut commands: VecDeque<Command> = self.gate.tick(self.now).into();
+        let mut commands: VecDeque<Command> = self.gate.tick(self.now, vec![]).into();
         while let Some(command) = commands.pop_front() {
             match command {
                 Command::Forward { stream, permit } => done.forwarded.push((stream, permit.is_single_use())),
@@ -266,7 +281,7 @@ impl Desk {
                     let answer = self.redemptions(&callout);
                     commands.extend(self.gate.root_answer(self.now, call, answer));
                 }
-                Command::Call { .. } => {}
+                Command::Call { .. } | Command::Keep(_) => {}
             }
         }
         done

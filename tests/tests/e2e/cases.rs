@@ -1,0 +1,96 @@
+//! The corpus of cases on real Envoy: what the engine says natively is what the shipped filter does.
+
+use std::path::PathBuf;
+
+use holdgate_authoring::{Example, RuleExpectation, cases};
+use holdgate_protocol::{Json, bundle::Effect};
+use holdgate_tests::{
+    agent::{Agent, Call},
+    http::Response,
+    identity::AUDIENCE,
+    now,
+    stack::{ISSUER, Options, Places, Stack},
+    upstream::MARK,
+};
+use hyper::Method;
+use serde_json::json;
+
+use crate::common::{assert_problem, start_with};
+
+/// The usual claims with those of the case over them, spelled as the case spells them.
+fn claims(case: &Example) -> Option<Vec<u8>> {
+    let agent = case.agent.as_ref()?;
+    let mut claims = agent.claims.as_object()?.clone();
+    let mut set = |name: &str, value: Json| claims.set(name.to_owned(), value);
+    set("iss", ISSUER.into());
+    set("aud", AUDIENCE.into());
+    set("exp", Json::integer(now() + 3600));
+    set("sub", agent.id.as_str().into());
+    if let Some(owner) = &agent.owner {
+        set("owner", owner.as_str().into());
+    }
+    Some(Json::Object(claims).to_jcs())
+}
+
+fn call(stack: &Stack, case: &Example) -> Call {
+    let claims = claims(case);
+    let token = claims.as_ref().map(|claims| stack.issuer.sign(claims)).unwrap_or_default();
+    let agent = Agent { gateway: stack.ports.gateway(), token };
+    let mut call = agent.call(Method::from_bytes(case.method.as_bytes()).unwrap(), &case.path).host(&case.host);
+    if claims.is_none() {
+        call = call.without("authorization");
+    }
+    for (name, value) in &case.headers {
+        call = call.header(name, value);
+    }
+    if let Some(body) = &case.body {
+        if !case.headers.iter().any(|(name, _)| name == "content-type") {
+            call = call.header("content-type", "application/json");
+        }
+        call = call.body(body.to_jcs());
+    }
+    call
+}
+
+fn check(case: &Example, answer: &Response) {
+    println!("{}", case.name);
+    match case.expect.effect {
+        // The sample upstream does not know every path; that it was asked is what counts.
+        Effect::Allow => assert!(answer.header(MARK).is_some(), "{}: {}", answer.status, answer.text()),
+        // A hold is bound to an agent, so that a request without one cannot wait.
+        Effect::Hold if case.agent.is_none() => assert_problem(answer, 401, "identity"),
+        Effect::Hold => assert_problem(answer, 403, "held"),
+        Effect::Deny => {
+            assert_problem(answer, 403, "denied");
+            let rule = case.expect.rule.as_ref().map(|rule| match rule {
+                RuleExpectation::NoRule => json!(null),
+                RuleExpectation::Rule(rule) => json!(rule),
+            });
+            if let Some(rule) = rule {
+                assert_eq!(answer.json()["rule"], rule, "{}", case.name);
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_case_comes_to_its_verdict_on_envoy() {
+    let project = Places::find().unwrap().root();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(project.join("tests/cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| !file.to_string_lossy().ends_with(".policy.yaml"));
+    assert!(!files.is_empty());
+    for file in files {
+        let name = file.to_string_lossy().into_owned();
+        let corpus = cases::read(&name, &std::fs::read_to_string(&file).unwrap()).unwrap();
+        let policy = std::fs::read_to_string(project.join(&corpus.policy)).unwrap();
+        // Who is not decided upon within a second gets a ticket: the cases ask for verdicts, not for reviewers.
+        let id = policy.lines().find_map(|line| line.strip_prefix("policy: ")).unwrap();
+        let plugin = json!({"max_wait": "1s", "policy": id, "identity": {"untagged": "evaluate"}});
+        let stack = start_with(Options { policy: Some(policy), plugin, ..Options::default() }).await;
+        let calls: Vec<_> = corpus.cases.iter().map(|case| tokio::spawn(call(&stack, case).send())).collect();
+        for (case, call) in corpus.cases.iter().zip(calls) {
+            check(case, &call.await.unwrap().unwrap());
+        }
+    }
+}
