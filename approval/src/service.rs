@@ -90,7 +90,7 @@ async fn transition(tx: &mut Tx, hold: &Hold, change: &Change, now: u64, data: V
 /// Writes down that a hold's deadline has passed, if it has; gives the hold as it stands then.
 async fn expire_if_overdue(tx: &mut Tx, hold: Hold, now: u64) -> Result<Hold, StoreError> {
     if let Some(change) = hold.overdue(now) {
-        let was = crate::domain::hold::state_name(hold.stage.state());
+        let was = hold.stage.state().as_str();
         transition(tx, &hold, &change, now, json!({"from": was, "deadline": hold.expires_at()})).await?;
     }
     Ok(hold.at(now))

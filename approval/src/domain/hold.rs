@@ -180,15 +180,3 @@ impl Pending {
         Approved { use_by: now.saturating_add(use_within) }
     }
 }
-
-/// The word for a state, as it stands on the wire and in the store.
-pub fn state_name(state: HoldState) -> &'static str {
-    match state {
-        HoldState::Pending => "pending",
-        HoldState::Approved => "approved",
-        HoldState::Denied => "denied",
-        HoldState::Expired => "expired",
-        HoldState::Cancelled => "cancelled",
-        HoldState::Used => "used",
-    }
-}

@@ -9,7 +9,7 @@ use super::{Service, accountability, expire_if_overdue, transition};
 use crate::{
     domain::{
         Accountability, Approval, Ballot, Cause, Change, DecidedBy, Hold, Refusal, Reviewer, Ruling, Stage, Verdict,
-        decision, hold::state_name,
+        decision,
     },
     store::{
         Command, StoreError, Tx,
@@ -38,7 +38,7 @@ pub enum DecideError {
     Store(#[from] StoreError),
     #[error("there is no hold `{0}`")]
     NotFound(String),
-    #[error("the hold is not open any more: it is {}", state_name(*.0))]
+    #[error("the hold is not open any more: it is {}", .0.as_str())]
     NotPending(HoldState),
     #[error("a reason has at most 2000 characters")]
     ReasonTooLong,

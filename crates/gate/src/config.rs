@@ -137,24 +137,15 @@ struct RawConfig {
     #[serde(default)]
     min_serial: u64,
     bundle: Option<SignedBundle>,
-    #[serde(default = "default_max_body")]
-    max_body: usize,
-    #[serde(default = "default_max_parked_bytes")]
-    max_parked_bytes: usize,
-    #[serde(default = "default_max_agent_bytes")]
-    max_agent_bytes: usize,
-    #[serde(default = "default_body_within")]
-    body_within: String,
-    #[serde(default = "default_max_wait")]
-    max_wait: String,
-    #[serde(default = "default_feed_max_age")]
-    feed_max_age: String,
-    #[serde(default = "default_feed_wait")]
-    feed_wait: String,
-    #[serde(default = "default_on_stale")]
-    on_stale: OnStale,
-    #[serde(default = "default_host")]
-    host: String,
+    max_body: Option<usize>,
+    max_parked_bytes: Option<usize>,
+    max_agent_bytes: Option<usize>,
+    body_within: Option<String>,
+    max_wait: Option<String>,
+    feed_max_age: Option<String>,
+    feed_wait: Option<String>,
+    on_stale: Option<OnStale>,
+    host: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -162,21 +153,16 @@ struct RawConfig {
 struct RawApproval {
     cluster: String,
     authority: String,
-    #[serde(default = "default_timeout")]
-    timeout: String,
-    #[serde(default = "default_issuer")]
-    issuer: String,
+    timeout: Option<String>,
+    issuer: Option<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawIdentity {
-    #[serde(default = "default_header")]
-    header: String,
-    #[serde(default = "default_forward")]
-    forward: bool,
-    #[serde(default = "default_untagged")]
-    untagged: Untagged,
+    header: Option<String>,
+    forward: Option<bool>,
+    untagged: Option<Untagged>,
     issuers: Vec<RawIssuer>,
 }
 
@@ -187,56 +173,9 @@ struct RawIssuer {
     aud: String,
     algs: Vec<String>,
     jwks: Jwks,
-    #[serde(default = "default_owner_claim")]
-    owner_claim: String,
+    owner_claim: Option<String>,
     /// The issuer of the persons that `owner_claim` names. On the wire an owner is resolved at the token's issuer.
     owner_issuer: Option<String>,
-}
-
-fn default_max_body() -> usize {
-    1024 * 1024
-}
-fn default_max_parked_bytes() -> usize {
-    256 * 1024 * 1024
-}
-fn default_max_agent_bytes() -> usize {
-    16 * 1024 * 1024
-}
-fn default_body_within() -> String {
-    "60s".into()
-}
-fn default_max_wait() -> String {
-    "45s".into()
-}
-fn default_feed_max_age() -> String {
-    "60s".into()
-}
-fn default_feed_wait() -> String {
-    "25s".into()
-}
-fn default_on_stale() -> OnStale {
-    OnStale::Deny
-}
-fn default_host() -> String {
-    "envoy".into()
-}
-fn default_timeout() -> String {
-    "5s".into()
-}
-fn default_issuer() -> String {
-    "holdgate-approval".into()
-}
-fn default_header() -> String {
-    "authorization".into()
-}
-fn default_forward() -> bool {
-    true
-}
-fn default_untagged() -> Untagged {
-    Untagged::Deny
-}
-fn default_owner_claim() -> String {
-    "owner".into()
 }
 
 impl Config {
@@ -244,7 +183,7 @@ impl Config {
     pub fn parse(text: &[u8]) -> Result<Config, ConfigError> {
         Json::parse(text)?;
         let raw: RawConfig = serde_json::from_slice(text)?;
-        if raw.host != "envoy" {
+        if raw.host.is_some_and(|host| host != "envoy") {
             return Err(ConfigError::Host);
         }
         let bundle_keys = keys("bundle_keys", &raw.bundle_keys)?;
@@ -255,8 +194,8 @@ impl Config {
             approval: Approval {
                 cluster: not_empty("approval.cluster", raw.approval.cluster)?,
                 authority: not_empty("approval.authority", raw.approval.authority)?,
-                timeout: milliseconds("approval.timeout", &raw.approval.timeout)?,
-                issuer: not_empty("approval.issuer", raw.approval.issuer)?,
+                timeout: milliseconds("approval.timeout", raw.approval.timeout, "5s")?,
+                issuer: not_empty("approval.issuer", or(raw.approval.issuer, "holdgate-approval"))?,
             },
             identity: identity(raw.identity)?,
             bundle_keys,
@@ -264,14 +203,14 @@ impl Config {
             policy: raw.policy.map(|id| not_empty("policy", id)).transpose()?,
             min_serial: raw.min_serial,
             bundle: None,
-            max_body: positive("max_body", raw.max_body)?,
-            max_parked_bytes: positive("max_parked_bytes", raw.max_parked_bytes)?,
-            max_agent_bytes: positive("max_agent_bytes", raw.max_agent_bytes)?,
-            body_within: milliseconds("body_within", &raw.body_within)?,
-            max_wait: milliseconds("max_wait", &raw.max_wait)?,
-            feed_max_age: milliseconds("feed_max_age", &raw.feed_max_age)?,
-            feed_wait: milliseconds("feed_wait", &raw.feed_wait)? / 1000,
-            on_stale: raw.on_stale,
+            max_body: positive("max_body", raw.max_body, 1024 * 1024)?,
+            max_parked_bytes: positive("max_parked_bytes", raw.max_parked_bytes, 256 * 1024 * 1024)?,
+            max_agent_bytes: positive("max_agent_bytes", raw.max_agent_bytes, 16 * 1024 * 1024)?,
+            body_within: milliseconds("body_within", raw.body_within, "60s")?,
+            max_wait: milliseconds("max_wait", raw.max_wait, "45s")?,
+            feed_max_age: milliseconds("feed_max_age", raw.feed_max_age, "60s")?,
+            feed_wait: milliseconds("feed_wait", raw.feed_wait, "25s")? / 1000,
+            on_stale: raw.on_stale.unwrap_or(OnStale::Deny),
         };
         if let Some(policy) = &bundle {
             config.accepts(policy)?;
@@ -293,11 +232,12 @@ impl Config {
 }
 
 fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
-    let lower = raw.header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| raw.header.starts_with(prefix))
-        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&&*raw.header);
+    let header = or(raw.header, "authorization");
+    let lower = header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| header.starts_with(prefix))
+        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&&*header);
     if taken || !lower {
-        return Err(ConfigError::Header(raw.header));
+        return Err(ConfigError::Header(header));
     }
     if raw.issuers.is_empty() {
         return Err(ConfigError::Empty("identity.issuers"));
@@ -318,10 +258,15 @@ fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
             iss: not_empty("identity.issuers[].iss", issuer.iss)?,
             aud: not_empty("identity.issuers[].aud", issuer.aud)?,
             keys: keys(&format!("identity.issuers[{index}].jwks"), &issuer.jwks)?,
-            owner_claim: not_empty("identity.issuers[].owner_claim", issuer.owner_claim)?,
+            owner_claim: not_empty("identity.issuers[].owner_claim", or(issuer.owner_claim, "owner"))?,
         });
     }
-    Ok(Identity { header: raw.header, forward: raw.forward, untagged: raw.untagged, issuers })
+    Ok(Identity {
+        header,
+        forward: raw.forward.unwrap_or(true),
+        untagged: raw.untagged.unwrap_or(Untagged::Deny),
+        issuers,
+    })
 }
 
 fn keys(field: &str, jwks: &Jwks) -> Result<Keys, ConfigError> {
@@ -332,13 +277,21 @@ fn not_empty(field: &'static str, value: String) -> Result<String, ConfigError> 
     if value.is_empty() { Err(ConfigError::Empty(field)) } else { Ok(value) }
 }
 
-fn positive(field: &'static str, value: usize) -> Result<usize, ConfigError> {
-    if value == 0 { Err(ConfigError::Zero(field)) } else { Ok(value) }
+fn or(value: Option<String>, default: &str) -> String {
+    value.unwrap_or_else(|| default.to_owned())
 }
 
-fn milliseconds(field: &'static str, value: &str) -> Result<u64, ConfigError> {
-    let seconds = duration::seconds(value).and_then(|seconds| seconds.checked_mul(1000));
-    seconds.ok_or_else(|| ConfigError::Duration { field, value: value.to_owned() })
+fn positive(field: &'static str, value: Option<usize>, default: usize) -> Result<usize, ConfigError> {
+    match value.unwrap_or(default) {
+        0 => Err(ConfigError::Zero(field)),
+        value => Ok(value),
+    }
+}
+
+fn milliseconds(field: &'static str, value: Option<String>, default: &str) -> Result<u64, ConfigError> {
+    let value = or(value, default);
+    let seconds = duration::seconds(&value).and_then(|seconds| seconds.checked_mul(1000));
+    seconds.ok_or(ConfigError::Duration { field, value })
 }
 
 #[cfg(test)]

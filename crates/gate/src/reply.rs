@@ -54,21 +54,10 @@ impl Task<'_> {
     fn to_json(&self) -> Json {
         Json::object([
             ("id", self.id.into()),
-            ("status", state_word(self.status).into()),
+            ("status", self.status.as_str().into()),
             ("status_endpoint", Json::String(format!("{TASKS}{}", self.id))),
             ("expires_at", Json::integer(self.expires_at)),
         ])
-    }
-}
-
-pub(crate) fn state_word(state: HoldState) -> &'static str {
-    match state {
-        HoldState::Pending => "pending",
-        HoldState::Approved => "approved",
-        HoldState::Denied => "denied",
-        HoldState::Expired => "expired",
-        HoldState::Cancelled => "cancelled",
-        HoldState::Used => "used",
     }
 }
 

@@ -22,6 +22,20 @@ pub enum HoldState {
     Used,
 }
 
+impl HoldState {
+    /// The state's word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HoldState::Pending => "pending",
+            HoldState::Approved => "approved",
+            HoldState::Denied => "denied",
+            HoldState::Expired => "expired",
+            HoldState::Cancelled => "cancelled",
+            HoldState::Used => "used",
+        }
+    }
+}
+
 /// Body of `POST /v1/holds`: asks that a request be held.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@ use askama::Template;
 use holdgate_protocol::{Agent, from_b64, gateway::HoldState};
 
 use crate::{
-    domain::{Refusal, Stage, Verdict, decision::FRESH, hold::state_name},
+    domain::{Refusal, Stage, Verdict, decision::FRESH},
     http::{
         session::SignedIn,
         text::{self, Html, body, distance, grouped, line, lines, moment, span},
@@ -107,7 +107,7 @@ impl ListPage {
         };
         ListPage {
             reader: Reader::new(signed),
-            state: state_name(state),
+            state: state.as_str(),
             states: ["pending", "approved", "used", "denied", "expired", "cancelled"],
             open,
             total: grouped(total),
@@ -229,7 +229,7 @@ impl HoldPage {
         HoldPage {
             reader: Reader::new(signed),
             id: terms.id.clone(),
-            state: state_name(hold.stage.state()),
+            state: hold.stage.state().as_str(),
             pending: matches!(hold.stage, Stage::Pending(_)),
             revocable: matches!(hold.stage, Stage::Approved(_)),
             summary: summary(&hold.stage, hold.since, now),

@@ -10,7 +10,7 @@ use holdgate_protocol::{
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Connection, StoreError, Tx, int, uint};
-use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, hold::state_name};
+use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict};
 
 const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
     policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
@@ -110,7 +110,7 @@ pub async fn list(
         "SELECT {COLUMNS}, method, authority, path FROM holds
          WHERE state = ? AND (deadline, id) {sign} (?, ?) ORDER BY deadline {order}, id {order} LIMIT ?"
     ));
-    let query = sqlx::query(sql).bind(state_name(state)).bind(deadline).bind(id).bind(limit);
+    let query = sqlx::query(sql).bind(state.as_str()).bind(deadline).bind(id).bind(limit);
     let listed = |row: &SqliteRow| {
         let (method, authority, path) = (row.try_get("method")?, row.try_get("authority")?, row.try_get("path")?);
         let place = Place { deadline: uint(row.try_get("deadline")?), id: row.try_get("id")? };
@@ -121,7 +121,7 @@ pub async fn list(
 
 /// How many holds are in a state.
 pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64, StoreError> {
-    let query = sqlx::query("SELECT count(*) FROM holds WHERE state = ?").bind(state_name(state));
+    let query = sqlx::query("SELECT count(*) FROM holds WHERE state = ?").bind(state.as_str());
     Ok(uint(query.fetch_one(connection).await?.try_get(0)?))
 }
 
@@ -195,7 +195,7 @@ impl Tx {
             .bind(&ask.agent_reason)
             .bind(&ask.idempotency_key)
             .bind(int(hold.opened_at))
-            .bind(state_name(hold.stage.state()))
+            .bind(hold.stage.state().as_str())
             .bind(int(hold.since))
             .bind(int(hold.expires_at()))
             .execute(&mut **self)
@@ -211,7 +211,7 @@ impl Tx {
         let sql = "UPDATE holds SET state = ?, cause = ?, since = ?, deadline = ?, used_attempt = ?, grant_text = ?,
                    grant_expires_at = ? WHERE id = ? AND state = ?";
         let done = sqlx::query(sql)
-            .bind(state_name(change.stage.state()))
+            .bind(change.stage.state().as_str())
             .bind(change.stage.cause().map(Cause::as_str))
             .bind(int(now))
             .bind(int(change.stage.deadline().unwrap_or(now)))
@@ -219,7 +219,7 @@ impl Tx {
             .bind(used.map(|used| &used.grant))
             .bind(used.map(|used| int(used.grant_expires_at)))
             .bind(&before.terms.id)
-            .bind(state_name(before.stage.state()))
+            .bind(before.stage.state().as_str())
             .execute(&mut **self)
             .await?;
         Ok(done.rows_affected() == 1)
