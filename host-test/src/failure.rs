@@ -42,7 +42,9 @@ pub(crate) enum Failure {
     Id(String),
     #[error("set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed")]
     NoCredential,
-    #[error("`{0}` must start with `http://`: the service's address for people")]
+    #[error(
+        "`{0}` is not `http://` on this machine: the credential does not cross a network in clear text; publish where the service runs, or through a tunnel that ends here"
+    )]
     Address(String),
     #[error("`{url}` does not answer as it should: {problem}")]
     Unreachable { url: String, problem: String },

@@ -15,6 +15,18 @@ const CREDENTIAL: &str = "HOLDGATE_PUBLISHER_CREDENTIAL";
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Whether an address is `http://` and loopback. The credential does not cross a network in clear text.
+fn is_on_this_machine(address: &str) -> bool {
+    let Some(rest) = address.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => host,
+        _ => authority,
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Hands a signed bundle to the service.
 pub(crate) fn publish(file: &Path, to: &str) -> Result<String, Failure> {
     let signed = bundles::read_signed(file)?;
@@ -22,7 +34,7 @@ pub(crate) fn publish(file: &Path, to: &str) -> Result<String, Failure> {
     let rev = revision(&from_b64url(&signed.bundle).ok_or_else(encoding)?);
     let credential = std::env::var(CREDENTIAL).ok().filter(|credential| !credential.is_empty());
     let credential = credential.ok_or(Failure::NoCredential)?;
-    if !to.starts_with("http://") {
+    if !is_on_this_machine(to) {
         return Err(Failure::Address(to.to_owned()));
     }
     let url = format!("{}/api/bundles/{rev}", to.trim_end_matches('/'));

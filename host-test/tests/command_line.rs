@@ -404,7 +404,8 @@ fn publishing_needs_an_address_a_credential_and_a_service() {
     let expected = "set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed\n";
     place.fails("publish demo.json --to http://127.0.0.1:1", 2, expected);
     let outcome = place.run_with("publish demo.json --to https://x.example", Some("c"));
-    let expected = "`https://x.example` must start with `http://`: the service's address for people\n";
+    let expected = "`https://x.example` is not `http://` on this machine: the credential does not cross a network in clear \
+                    text; publish where the service runs, or through a tunnel that ends here\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (2, expected));
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = place.run_with(&format!("publish demo.json --to http://{free}"), Some("c"));

@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use holdgate_protocol::jws::PrivateKey;
 use serde_json::{Value, json};
 
 use crate::{
@@ -211,6 +212,12 @@ impl Stack {
         let to = format!("http://{}", self.ports.people());
         let credential = [("HOLDGATE_PUBLISHER_CREDENTIAL", self.publisher.as_str())];
         self.places.holdgate_with(&["publish", &bundle, "--to", &to], &credential)
+    }
+
+    /// The service's own key for grants, as whoever stole it would have it.
+    pub fn grant_key(&self) -> Result<PrivateKey> {
+        let jwk = serde_json::from_slice(&std::fs::read(self.folder.join("approval/grant.jwk"))?)?;
+        PrivateKey::from_jwk(&jwk).context("`grant.jwk` is not a private key")
     }
 
     /// The usual agent: Carol answers for it.

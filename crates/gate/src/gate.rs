@@ -223,6 +223,8 @@ struct Held {
     body: Option<Vec<u8>>,
     revision: Hash,
     checkpoint: Checkpoint,
+    /// The rule that leads: its id and the checkpoint's reason are what the agent is told.
+    rule: String,
     digest: RequestDigest,
     attempt: String,
     /// End of the inline wait, in Unix milliseconds.

@@ -59,7 +59,12 @@ fn check(case: &Example, answer: &Response) {
         Effect::Allow => assert!(answer.header(MARK).is_some(), "{}: {}", answer.status, answer.text()),
         // A hold is bound to an agent, so that a request without one cannot wait.
         Effect::Hold if case.agent.is_none() => assert_problem(answer, 401, "identity"),
-        Effect::Hold => assert_problem(answer, 403, "held"),
+        Effect::Hold => {
+            assert_problem(answer, 403, "held");
+            if let Some(RuleExpectation::Rule(rule)) = &case.expect.rule {
+                assert_eq!(answer.json()["rule"], json!(rule), "{}", case.name);
+            }
+        }
         Effect::Deny => {
             assert_problem(answer, 403, "denied");
             let rule = case.expect.rule.as_ref().map(|rule| match rule {

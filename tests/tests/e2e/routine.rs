@@ -25,6 +25,31 @@ async fn routine_request_passes_once_and_unchanged() {
     }
 }
 
+/// A body that the policy has looked into goes on byte for byte, and so does every header that the proxy does not set.
+#[tokio::test(flavor = "multi_thread")]
+async fn allowed_body_reaches_the_upstream_with_exactly_its_bytes() {
+    let stack = start(json!({})).await;
+    let body = format!("{{ \"text\":\t\"x\\u00e9é\",\"n\": 1.50e1, \"pad\":\"{}\" }}\r\n", "y".repeat(200_000));
+    for (index, (chunked, http2)) in
+        [(false, false), (true, false), (false, true), (true, true)].into_iter().enumerate()
+    {
+        let target = format!("/iam/users/7/notes?try={index}");
+        let call = stack.agent().post(&target, body.clone()).header("x-note", "one").header("cookie", "a=b");
+        let call = if chunked { call.chunked() } else { call };
+        let answer = if http2 { call.http2() } else { call }.send().await.unwrap();
+        assert!(passed(&answer), "{target}: {} {}", answer.status, answer.text());
+        let seen = stack.upstream.seen_at(&target);
+        assert_eq!(seen.len(), 1, "{target}");
+        assert!(seen[0].body == body.as_bytes(), "{target}: {} bytes instead of {}", seen[0].body.len(), body.len());
+        let of_proxy =
+            |name: &str| name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") || name == "x-request-id";
+        let framing = ["host", "content-length", "transfer-encoding", "authorization"];
+        let kept = seen[0].headers.iter().filter(|(name, _)| !of_proxy(name) && !framing.contains(&name.as_str()));
+        let kept: Vec<_> = kept.map(|(name, value)| (name.as_str(), std::str::from_utf8(value).unwrap())).collect();
+        assert_eq!(kept, [("content-type", "application/json"), ("x-note", "one"), ("cookie", "a=b")], "{target}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn denied_request_never_reaches_the_upstream() {
     let stack = start(json!({})).await;

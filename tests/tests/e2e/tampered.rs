@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use holdgate_protocol::{
-    from_b64url,
+    Hash, from_b64url,
     gateway::{RedemptionAnswers, Redemptions},
     grant,
     jws::{Jwk, PrivateKey},
@@ -40,9 +40,11 @@ async fn second_grant_is_forged(forge: Forge, first: &str, second: &str, why: &s
     assert!(passed(&honest), "{} {}", honest.status, honest.text());
     let before = stack.upstream.seen_at(second).len();
     assert_nothing_passes(&stack, &approve(&stack, &alice, second).await, second, before).await;
-    let refused =
-        async || stack.envoy.log().lines().any(|line| line.contains("a grant is refused") && line.contains(why));
-    until(&format!("`{why}` in the log"), LIMIT, async || refused().await.then_some(())).await.unwrap();
+    until(&format!("`{why}` in the log"), LIMIT, async || grant_refused(&stack, why).then_some(())).await.unwrap();
+}
+
+fn grant_refused(stack: &Stack, why: &str) -> bool {
+    stack.envoy.log().lines().any(|line| line.contains("a grant is refused") && line.contains(why))
 }
 
 async fn approve(stack: &Stack, alice: &Reviewer, target: &str) -> holdgate_tests::http::Response {
@@ -85,6 +87,47 @@ async fn old_grant_for_the_same_request_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grant_for_another_digest_is_refused() {
     second_grant_is_forged(|_, earlier| earlier[0].clone(), &roles("1"), &roles("2"), "that of another request").await;
+}
+
+/// Each claim is checked by itself: the grant for this very request, signed by the service's own key, with one claim changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn grant_with_one_claim_changed_is_refused_whoever_signed_it() {
+    type Change = fn(&mut Value);
+    let changes: [(&str, Change); 5] = [
+        ("`req.h`", |claims| claims["req"]["h"] = json!(Hash::of(b"another request"))),
+        ("`nonce`", |claims| claims["nonce"] = json!("AAAAAAAAAAAAAAAAAAAAAA")),
+        ("`aud`", |claims| claims["aud"] = json!("another-group")),
+        ("`act`", |claims| claims["act"]["sub"] = json!("another-agent")),
+        ("not valid at this time", |claims| {
+            for name in ["iat", "nbf", "exp"] {
+                claims[name] = json!(claims[name].as_u64().unwrap() - 600);
+            }
+        }),
+    ];
+    let forge = Arc::new(Mutex::new(None::<(PrivateKey, Change)>));
+    let forged = forge.clone();
+    let hook = move |exchange: &mut Exchange| {
+        rewrite_grants(exchange, |grant| {
+            let forged = forged.lock().unwrap();
+            let Some((key, change)) = forged.as_ref() else { return grant };
+            let claims = from_b64url(grant.split('.').nth(1).unwrap()).unwrap();
+            let mut claims: Value = serde_json::from_slice(&claims).unwrap();
+            change(&mut claims);
+            key.sign(grant::JWS_TYPE, claims.to_string().as_bytes())
+        });
+    };
+    let stack = start_with(Options { tamper: Some(Arc::new(hook)), ..Options::default() }).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    for (index, (why, change)) in changes.into_iter().enumerate() {
+        *forge.lock().unwrap() = Some((stack.grant_key().unwrap(), change));
+        let target = roles(&format!("u{index}"));
+        assert_nothing_passes(&stack, &approve(&stack, &alice, &target).await, &target, 0).await;
+        until(&format!("{why} in the log"), LIMIT, async || grant_refused(&stack, why).then_some(())).await.unwrap();
+    }
+    // Signed anew and unchanged it passes: it is the change that is refused.
+    *forge.lock().unwrap() = Some((stack.grant_key().unwrap(), |_| {}));
+    let answer = approve(&stack, &alice, &roles("unchanged")).await;
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
 }
 
 #[tokio::test(flavor = "multi_thread")]

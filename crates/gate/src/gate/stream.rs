@@ -163,6 +163,7 @@ impl Gate {
             identity,
             body: Some(body),
             revision: policy.reference().rev,
+            rule: policy.rule(checkpoint.lead).id.clone(),
             checkpoint,
             digest,
             attempt: b64url(&nonce),
@@ -477,10 +478,9 @@ fn task_answer(hold: &str, answer: Option<&Answer>) -> Reply {
 
 /// The inline wait is over and nobody has decided: where to ask, and when.
 pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
-    let rule = held.checkpoint.rules.first().map(|rule| rule.id.as_str());
     let detail = held.checkpoint.reason.as_deref().unwrap_or("A person must approve this request before it can go on.");
     Problem::new(403, "held", "Held for human approval", detail)
-        .rule(rule)
+        .rule(Some(&held.rule))
         .next(NextAction::Wait)
         .task(Task { id: &hold.id, status: HoldState::Pending, expires_at: hold.expires_at })
         .retry_after(RETRY_AFTER)
@@ -488,9 +488,8 @@ pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
 }
 
 fn changed_policy(held: &Held) -> Reply {
-    let rule = held.checkpoint.rules.first().map(|rule| rule.id.as_str());
     let detail = "The policy has changed while the request was held. Send it again to have it held anew.";
-    Problem::new(403, "cancelled", "Hold cancelled", detail).rule(rule).next(NextAction::Request).reply()
+    Problem::new(403, "cancelled", "Hold cancelled", detail).rule(Some(&held.rule)).next(NextAction::Request).reply()
 }
 
 /// What the agent is told where a hold ended without a grant.
@@ -512,7 +511,6 @@ pub(super) fn ended_reply(state: HoldState, held: &Held, hold: &Hold) -> Reply {
         // Not a state in which a hold ends: the ticket says that it goes on.
         HoldState::Pending | HoldState::Approved => return ticket(held, hold),
     };
-    let rule = held.checkpoint.rules.first().map(|rule| rule.id.as_str());
     let task = Task { id: &hold.id, status: state, expires_at: hold.expires_at };
-    Problem::new(403, kind, title, detail).rule(rule).decided_by(who).next(next).task(task).reply()
+    Problem::new(403, kind, title, detail).rule(Some(&held.rule)).decided_by(who).next(next).task(task).reply()
 }
