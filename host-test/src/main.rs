@@ -57,7 +57,7 @@ enum Command {
     Publish {
         /// A signed bundle
         file: PathBuf,
-        /// The service's address for people, such as `http://127.0.0.1:8443`
+        /// The service's address for people, such as `http://127.0.0.1:8001`
         #[arg(long, value_name = "URL")]
         to: String,
     },

@@ -121,7 +121,9 @@ pub enum ConfigError {
     Zero(&'static str),
     #[error("`host`: this version knows `envoy` only")]
     Host,
-    #[error("HOLDGATE_GATEWAY_CREDENTIAL is missing; name it in vm_config.environment_variables.host_env_keys")]
+    #[error(
+        "HOLDGATE_GATEWAY_CREDENTIAL is missing; set it in the proxy's environment, and name it in vm_config.environment_variables.host_env_keys"
+    )]
     Credential,
 }
 

@@ -156,6 +156,8 @@ pub struct Gate {
     detached: Vec<DetachedAttempt>,
     /// What is to be logged, and how often it happened since the last tick.
     warnings: BTreeMap<String, u32>,
+    /// What was warned of last, of the things that are tried again and again.
+    last_warning: Option<String>,
     kept: Kept,
 }
 
@@ -258,6 +260,7 @@ impl Gate {
             outcomes: Vec::new(),
             detached: Vec::new(),
             warnings: BTreeMap::new(),
+            last_warning: None,
             kept: Kept::default(),
         }
     }

@@ -250,6 +250,12 @@ pub struct StateAnswer {
     pub policy: Option<PolicyRef>,
     /// The service's clock, in Unix seconds.
     pub now: u64,
+    /// The group that the credential belongs to, so that a gateway that was told another one says so at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// The id of the key that signs grants, for the same reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant_key: Option<String>,
 }
 
 /// Answer to `GET /v1/tasks/{hold}`.

@@ -158,6 +158,11 @@ impl Keys {
         if keys.is_empty() { Err(KeyError::Empty) } else { Ok(Keys(keys)) }
     }
 
+    /// Whether a key of this id is trusted.
+    pub fn contains(&self, kid: &str) -> bool {
+        self.0.iter().any(|(other, _)| other == kid)
+    }
+
     /// Verifies a compact JWS and returns its payload. `typ`: the type that the header must have; `None` leaves it open.
     pub fn verify(&self, token: &str, typ: Option<&'static str>) -> Result<Vec<u8>, JwsError> {
         if token.len() > MAX_TOKEN {

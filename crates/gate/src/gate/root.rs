@@ -90,8 +90,13 @@ impl Gate {
     fn snapshot(&mut self, now: u64, answer: Option<&Answer>) {
         self.feed.in_flight = false;
         let Some(state) = call::read::<StateAnswer>(answer) else {
-            return self.missed(now, "its state could not be read", answer);
+            return self.missed(now, answer);
         };
+        if let Some(wrong) = self.misconfigured(&state) {
+            // Every approval would be redeemed and its grant then refused: nothing is served until this is mended.
+            self.feed.retry_at = now + RETRY;
+            return self.warn_anew(wrong);
+        }
         self.feed.lost = false;
         self.feed.skew = state.now.abs_diff(now / 1000);
         self.feed.compare_at = now + if self.feed.skew > MAX_SKEW { SKEWED_AGAIN } else { COMPARE_AGAIN };
@@ -116,7 +121,7 @@ impl Gate {
             return parked.into_iter().for_each(|id| self.end_wait(id));
         }
         let Some(page) = call::read::<FeedPage>(answer) else {
-            return self.missed(now, "its feed could not be read", answer);
+            return self.missed(now, answer);
         };
         self.feed.cursor = Some(page.next);
         self.feed.fresh_at = now;
@@ -136,13 +141,38 @@ impl Gate {
         }
     }
 
-    fn missed(&mut self, now: u64, what: &str, answer: Option<&Answer>) {
+    fn misconfigured(&self, state: &StateAnswer) -> Option<String> {
+        let group = state.group.as_ref().filter(|group| **group != self.config.group);
+        let key = state.grant_key.as_ref().filter(|key| !self.config.grant_keys.contains(key));
+        match (group, key) {
+            (Some(group), _) => Some(format!(
+                "`group` is `{}`, but HOLDGATE_GATEWAY_CREDENTIAL belongs to the group `{group}`",
+                self.config.group
+            )),
+            (None, Some(key)) => Some(format!("`grant_keys` lacks the service's key `{key}` (its grant.jwks.json)")),
+            (None, None) => None,
+        }
+    }
+
+    fn missed(&mut self, now: u64, answer: Option<&Answer>) {
         self.feed.retry_at = now + RETRY;
         if std::mem::replace(&mut self.feed.lost, true) {
             return;
         }
-        let status = answer.map_or("no answer".to_owned(), |answer| format!("status {}", answer.status));
-        self.warn(format!("the approval service cannot be reached: {what} ({status})"));
+        let cluster = &self.config.approval.cluster;
+        let why = match answer.map(|answer| answer.status) {
+            None => format!("no answer; is there a cluster `{cluster}`, and a service behind it?"),
+            Some(401) => {
+                let group = &self.config.group;
+                format!(
+                    "it refuses HOLDGATE_GATEWAY_CREDENTIAL; `holdgate-approval gateway add {group}` makes a new one"
+                )
+            }
+            Some(404) => format!("404; does the cluster `{cluster}` lead to its listener for gateways?"),
+            Some(status @ 500..) => format!("status {status}; does it run where the cluster `{cluster}` leads?"),
+            Some(status) => format!("status {status}, and not the answer of an approval service"),
+        };
+        self.warn(format!("the approval service cannot be reached: {why}"));
     }
 
     fn decided(&mut self, now: u64, seq: u64, hold: String, state: HoldState) {
@@ -156,7 +186,12 @@ impl Gate {
 
     fn want(&mut self, rev: Hash, serial: u64) {
         let newer = self.policy.as_ref().is_none_or(|policy| policy.reference().serial < serial);
-        if newer && serial >= self.config.min_serial {
+        if newer && serial < self.config.min_serial {
+            let min = self.config.min_serial;
+            self.warn_anew(format!(
+                "the bundle {rev} is not put in force: its serial is {serial}, `min_serial` says {min}"
+            ));
+        } else if newer {
             self.feed.wanted = Some(rev);
             self.feed.fetch_at = 0;
         }
@@ -172,11 +207,12 @@ impl Gate {
             Ok(policy) => {
                 self.policy = Some(Rc::new(policy));
                 self.feed.wanted = self.feed.wanted.filter(|newer| newer != wanted);
+                self.last_warning = None;
                 commands.extend(answer.map(|answer| Command::Keep(answer.body.clone())));
             }
             Err(why) => {
                 self.feed.fetch_at = now + RETRY;
-                self.warn(format!("the bundle {wanted} is not put in force: {why}"));
+                self.warn_anew(format!("the bundle {wanted} is not put in force: {why}"));
             }
         }
     }
@@ -370,6 +406,14 @@ impl Gate {
         };
         let permit = Permit::of_grant(grant, &self.config.grant_keys, &expected)?;
         Ok(self.recheck(now, held).map(|_| permit))
+    }
+
+    /// Warns of what is tried again and again, once.
+    fn warn_anew(&mut self, text: String) {
+        if self.last_warning.as_ref() != Some(&text) {
+            self.warn(text.clone());
+            self.last_warning = Some(text);
+        }
     }
 
     pub(super) fn warn(&mut self, text: impl Into<String>) {

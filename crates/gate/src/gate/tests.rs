@@ -594,3 +594,42 @@ fn a_hold_from_before_the_snapshot_gets_a_ticket() {
     let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else { panic!("parked for nothing") };
     assert_eq!(reply.decision, "held");
 }
+
+#[test]
+fn a_gateway_that_could_use_no_grant_says_so_and_holds_nothing() {
+    for (member, value, told) in [
+        ("group", "other", "belongs to the group `other`"),
+        ("grant_key", "k9", "`grant_keys` lacks the service's key `k9`"),
+    ] {
+        let mut desk = Desk::new(|_| {});
+        for _ in 0..3 {
+            let mut state = json!({"seq": 1, "suspended": [], "policy": null, "now": desk.now / 1000});
+            state[member] = value.into();
+            let answer = Answer { status: 200, body: state.to_string().into_bytes() };
+            let commands = desk.gate.root_answer(desk.now, RootCall::State, Some(answer));
+            desk.note_warnings(&commands);
+            desk.now += 1_000;
+        }
+        assert_eq!(desk.warnings.iter().filter(|text| text.contains(told)).count(), 1, "{:?}", desk.warnings);
+        assert_eq!(desk.refused("GET", "/iam/users", b"").1, (503, "unavailable".into()));
+    }
+}
+
+#[test]
+fn what_keeps_a_gateway_from_serving_is_in_its_log() {
+    for (status, told) in [(401, "HOLDGATE_GATEWAY_CREDENTIAL"), (404, "listener for gateways"), (503, "does it run")] {
+        let mut desk = Desk::new(|_| {});
+        let answer = Answer { status, body: vec![] };
+        let commands = desk.gate.root_answer(desk.now, RootCall::State, Some(answer));
+        desk.note_warnings(&commands);
+        assert!(desk.warnings[0].contains(told), "{:?}", desk.warnings);
+    }
+    let mut desk = Desk::new(|config| config["min_serial"] = 9.into());
+    desk.snapshot(None);
+    desk.publish(8, json!([]));
+    assert!(
+        desk.warnings.iter().any(|text| text.contains("its serial is 8, `min_serial` says 9")),
+        "{:?}",
+        desk.warnings
+    );
+}
