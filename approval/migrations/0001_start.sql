@@ -87,6 +87,7 @@ CREATE TABLE holds (
     method           TEXT NOT NULL,
     authority        TEXT NOT NULL,
     path             TEXT NOT NULL,
+    query            TEXT,
     agent_reason     TEXT,
     idempotency_key  TEXT,
     opened_at        INTEGER NOT NULL,
@@ -172,6 +173,11 @@ CREATE TRIGGER ledger_goes_on BEFORE INSERT ON ledger
 WHEN NEW.seq IS NOT (SELECT coalesce(max(seq), 0) + 1 FROM ledger)
 BEGIN SELECT RAISE(ABORT, 'the ledger goes on without a gap'); END;
 
+-- The same for decisions: REPLACE would take the place of one with the same number, or of the same person on the hold.
+CREATE TRIGGER decisions_go_on BEFORE INSERT ON decisions
+WHEN EXISTS (SELECT 1 FROM decisions
+             WHERE number = NEW.number OR (hold = NEW.hold AND person = NEW.person))
+BEGIN SELECT RAISE(ABORT, 'a decision is not replaced'); END;
 CREATE TRIGGER decisions_keep_rows BEFORE UPDATE ON decisions
 BEGIN SELECT RAISE(ABORT, 'a decision is not changed'); END;
 CREATE TRIGGER decisions_keep_all BEFORE DELETE ON decisions

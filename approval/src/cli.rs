@@ -104,10 +104,10 @@ struct Serve {
     #[command(flatten)]
     data: Data,
     /// Where gateways connect.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8701")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
     gateways: SocketAddr,
     /// Where people connect.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8702")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
     people: SocketAddr,
     /// The `iss` of grants.
     #[arg(long, default_value = "holdgate-approval")]
@@ -216,6 +216,8 @@ async fn set_password(data: &Path, person: String) -> Result<(), CliError> {
 async fn listen(serve: Serve) -> Result<(), CliError> {
     let data = &serve.data.folder;
     drop(existing(data).await?);
+    // Held until the end of the process, however it ends.
+    let _alone = alone(data)?;
     let clock = std::sync::Arc::new(WallClock);
     let service = Service::start(data, &database_url(data), clock, &serve.issuer).await.map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
@@ -233,7 +235,27 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     io::stdout().flush().map_err(named)?;
     tracing::info!(%gateways, "ready for gateways");
     tracing::info!(%people, "ready for people");
-    listeners.serve(App::new(service, serve.secure_cookies, stopping)).await.map_err(named)
+    listeners.serve(App::new(service, serve.secure_cookies, stopping)).await;
+    Ok(())
+}
+
+/// Takes the data folder for one serving process: who waits at one would not hear what is decided at
+/// another.
+fn alone(data: &Path) -> Result<fs::File, CliError> {
+    let path = data.join("serve.lock");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let cannot = |error: io::Error| named(format!("`{}` cannot be locked: {error}", path.display()));
+    let file = options.open(&path).map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::Error(error)) => Err(cannot(error)),
+        Err(fs::TryLockError::WouldBlock) => {
+            fail(format!("`{}` is served by another process already; stop that one first", data.display()))
+        }
+    }
 }
 
 async fn stop_signal() -> io::Result<()> {

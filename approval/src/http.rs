@@ -6,6 +6,7 @@ pub mod gateway;
 pub mod pages;
 pub mod people;
 pub mod routes;
+mod serve;
 pub mod session;
 pub mod text;
 
@@ -13,10 +14,18 @@ use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 
+use serve::{Limits, serve};
+
 use crate::service::Service;
 
 /// How long requests that are under way may take after a stop was asked for.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// Connections of gateways at once: each proxy keeps a few, and hosts on which each stream waits for itself many.
+const GATEWAYS: usize = 4096;
+
+/// Connections of people at once.
+const PEOPLE: usize = 512;
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -66,23 +75,19 @@ impl Listeners {
     }
 
     /// Serves until the stop; then gives requests that are under way a moment to end.
-    pub async fn serve(self, app: App) -> io::Result<()> {
-        let stop = |app: App| async move { app.stopped().await };
+    pub async fn serve(self, app: App) {
         let time = tokio::spawn(app.service.clone().keep_time());
-        let gateways = axum::serve(self.gateways, routes::gateways(app.clone()));
-        let people = axum::serve(self.people, routes::people(app.clone()));
-        let gateways = gateways.with_graceful_shutdown(stop(app.clone())).into_future();
-        let people = people.with_graceful_shutdown(stop(app.clone())).into_future();
-        let both = async { tokio::try_join!(gateways, people).map(|_| ()) };
+        let gateways = serve(self.gateways, routes::gateways(app.clone()), Limits::of(GATEWAYS), app.stopping.clone());
+        let people = serve(self.people, routes::people(app.clone()), Limits::of(PEOPLE), app.stopping.clone());
+        let both = async { tokio::join!(gateways, people) };
         let late = async {
             app.stopped().await;
             tokio::time::sleep(GRACE).await;
         };
-        let served = tokio::select! {
-            served = both => served,
-            () = late => Ok(()),
-        };
+        tokio::select! {
+            _ = both => {}
+            () = late => {}
+        }
         time.abort();
-        served
     }
 }

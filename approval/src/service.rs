@@ -96,7 +96,10 @@ async fn expire_if_overdue(tx: &mut Tx, hold: Hold, now: u64) -> Result<Hold, St
     Ok(hold.at(now))
 }
 
-/// The persons who answer for an agent: its owner, and the token's subject where somebody acts for it.
+/// The persons who answer for an agent: its owner, the token's subject, and every actor that is a person.
+///
+/// The subject must be known where somebody acts for it. Elsewhere subject and actors are agents as a rule; where one of
+/// them is a person all the same, the request is that person's own.
 pub async fn accountability(connection: &mut Connection, agent: &Agent) -> Result<Accountability, StoreError> {
     let mut accountable = Accountability::default();
     match agent.owner.as_deref() {
@@ -118,16 +121,17 @@ pub async fn accountability(connection: &mut Connection, agent: &Agent) -> Resul
             },
         },
     }
-    if !agent.act.is_empty() {
-        match people::linked(connection, &agent.iss, &agent.sub).await? {
-            Some(person) => drop(accountable.persons.insert(person)),
-            None => {
-                let (iss, sub) = (&agent.iss, &agent.sub);
-                let why =
-                    format!("the subject `{sub}` at `{iss}`, for whom the agent acts, is no person of the directory");
-                accountable.unknown.get_or_insert(why);
-            }
+    match people::linked(connection, &agent.iss, &agent.sub).await? {
+        Some(person) => drop(accountable.persons.insert(person)),
+        None if agent.act.is_empty() => {}
+        None => {
+            let (iss, sub) = (&agent.iss, &agent.sub);
+            let why = format!("the subject `{sub}` at `{iss}`, for whom the agent acts, is no person of the directory");
+            accountable.unknown.get_or_insert(why);
         }
+    }
+    for actor in &agent.act {
+        accountable.persons.extend(people::linked(connection, &actor.iss, &actor.sub).await?);
     }
     Ok(accountable)
 }

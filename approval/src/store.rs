@@ -17,6 +17,8 @@ pub enum StoreError {
     Corrupt(&'static str),
     #[error("a value could not be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    #[error("`{path}` cannot be made: {error}")]
+    File { path: String, error: std::io::Error },
     #[error("the writer has stopped")]
     Stopped,
     #[error("`{url}` is not a database of this version; use `sqlite:FILE`{hint}")]

@@ -18,6 +18,8 @@ mod decisions;
 mod feed;
 #[path = "service/holds.rs"]
 mod holds;
+#[path = "service/ledger.rs"]
+mod ledger;
 #[path = "service/load.rs"]
 mod load;
 #[path = "service/openapi.rs"]

@@ -106,6 +106,7 @@ impl From<DecideError> for Failure {
     fn from(error: DecideError) -> Self {
         let (status, word) = match &error {
             DecideError::Store(_) => return Failure::internal(&error),
+            DecideError::SessionEnded => return Failure::unauthorized(error),
             DecideError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             DecideError::NotPending(_) => (StatusCode::CONFLICT, "not_open"),
             DecideError::ReasonTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "reason_too_long"),
@@ -132,6 +133,7 @@ impl From<SignInError> for Failure {
         match &error {
             SignInError::Store(_) | SignInError::Random(_) => Failure::internal(&error),
             SignInError::Wrong => Failure::new(StatusCode::FORBIDDEN, "wrong_sign_in", error),
+            SignInError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error),
             SignInError::Wait(_) => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", error),
         }
     }

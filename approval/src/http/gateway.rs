@@ -108,8 +108,8 @@ pub async fn feed(
 }
 
 /// `GET /v1/state`
-pub async fn state(_gateway: Gateway, State(app): State<App>) -> Result<Json<StateAnswer>, Failure> {
-    Ok(Json(app.service.state().await?))
+pub async fn state(gateway: Gateway, State(app): State<App>) -> Result<Json<StateAnswer>, Failure> {
+    Ok(Json(app.service.state(gateway.group).await?))
 }
 
 /// `GET /v1/bundles/{rev}`

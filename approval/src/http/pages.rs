@@ -2,6 +2,8 @@
 
 mod views;
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::{
     extract::{FromRequestParts, Path, State},
@@ -14,13 +16,13 @@ use super::{
     App,
     error::Failure,
     extract::{FormFields, Params},
-    people::{ListParams, next_page, place},
+    people::{ListParams, check_count, next_page, place},
     session::{self, SignedIn},
 };
 use crate::{
     domain::Verdict,
     random,
-    service::decide::{DecideError, Item},
+    service::decide::{DecideError, Item, check_reason},
 };
 use views::{ErrorPage, HoldPage, ListPage, RefusedPage, SignInPage};
 
@@ -42,6 +44,9 @@ impl<E: Into<Failure>> From<E> for PageFailure {
 impl IntoResponse for PageFailure {
     fn into_response(self) -> Response {
         let Failure { status, detail, .. } = self.0;
+        if status == StatusCode::UNAUTHORIZED {
+            return Redirect::to("/signin").into_response();
+        }
         let page =
             ErrorPage { title: status.canonical_reason().unwrap_or("Error"), detail: super::text::line(&detail) };
         render(status, &page)
@@ -237,8 +242,8 @@ pub async fn decide(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").to_owned() };
-    let mut answers = app.service.decide(&signed.session, vec![item]).await?;
+    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").into() };
+    let mut answers = app.service.decide(&signed.token, vec![item]).await?;
     match answers.pop() {
         Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
         _ => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
@@ -253,7 +258,7 @@ pub async fn revoke(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    match app.service.revoke(&signed.session, &id, form.text("reason")).await {
+    match app.service.revoke(&signed.token, &id, form.text("reason")).await {
         Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
         Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
     }
@@ -268,6 +273,10 @@ async fn refused(
     reason: &str,
 ) -> Result<Response, PageFailure> {
     let failure = Failure::from(error);
+    if failure.status == StatusCode::UNAUTHORIZED {
+        // The session has ended while the form was read: it shows nothing any more.
+        return Err(failure.into());
+    }
     hold_page(app, signed, id, failure.status, Some(failure.detail), reason).await
 }
 
@@ -278,14 +287,17 @@ pub async fn decide_many(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    let (verdict, reason) = (verdict(&form)?, form.text("reason"));
-    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.to_owned() };
+    // Both before anything is made of each item: a body has room for a hundred thousand of them, or for a long reason.
+    check_count(form.all("hold").count())?;
+    check_reason(form.text("reason"))?;
+    let (verdict, reason): (_, Arc<str>) = (verdict(&form)?, form.text("reason").into());
+    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone() };
     let items: Vec<Item> = form.all("hold").map(item).collect();
     if items.is_empty() {
         return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());
     }
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
-    let answers = app.service.decide(&signed.session, items).await?;
+    let answers = app.service.decide(&signed.token, items).await?;
     let refused = holds.into_iter().zip(answers).filter_map(|(hold, answer)| Some((hold, answer.err()?)));
     let refused: Vec<(String, String)> = refused.map(|(hold, error)| (hold, Failure::from(error).detail)).collect();
     if refused.is_empty() {

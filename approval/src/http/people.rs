@@ -82,12 +82,22 @@ pub struct HoldLine {
     method: String,
     authority: String,
     path: String,
+    /// Its beginning, where it is long.
+    query: Option<String>,
+    /// Bytes of the query that were left off.
+    query_rest: u64,
+    /// On whose behalf the request is made.
+    principal: Option<String>,
 }
 
 impl From<Listed> for HoldLine {
     fn from(listed: Listed) -> Self {
         let hold = listed.hold;
+        let (query, query_rest) = listed.query.map_or((None, 0), |query| (Some(query.text), query.rest));
         HoldLine {
+            query,
+            query_rest,
+            principal: hold.terms.agent.principal().map(ToOwned::to_owned),
             state: hold.stage.state(),
             cause: hold.stage.cause().map(|cause| cause.as_str()),
             opened_at: hold.opened_at,
@@ -270,8 +280,8 @@ pub async fn decide(
     Path(hold): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<Decided>, Failure> {
-    let item = Item { hold, verdict: body.verdict, reason: body.reason };
-    let mut answers = app.service.decide(&signed.session, vec![item]).await?;
+    let item = Item { hold, verdict: body.verdict, reason: body.reason.into() };
+    let mut answers = app.service.decide(&signed.token, vec![item]).await?;
     let answer = answers.pop().ok_or_else(|| Failure::bad_request("nothing was decided"))?;
     Ok(Json(Decided::new(answer?)))
 }
@@ -304,14 +314,11 @@ pub async fn decide_many(
     State(app): State<App>,
     Body(body): Body<DecisionsBody>,
 ) -> Result<Json<DecisionsAnswer>, Failure> {
-    if body.items.len() > MAX_DECISIONS {
-        let detail = format!("{} items are too many; send at most {MAX_DECISIONS} at once", body.items.len());
-        return Err(Failure::bad_request(detail));
-    }
-    let item = |item: DecisionItem| Item { hold: item.hold, verdict: item.verdict, reason: item.reason };
+    check_count(body.items.len())?;
+    let item = |item: DecisionItem| Item { hold: item.hold, verdict: item.verdict, reason: item.reason.into() };
     let items: Vec<Item> = body.items.into_iter().map(item).collect();
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
-    let answers = app.service.decide(&signed.session, items).await?;
+    let answers = app.service.decide(&signed.token, items).await?;
     let decided = holds.into_iter().zip(answers).map(|(hold, answer)| match answer {
         Ok(hold) => Decided::new(hold),
         Err(error) => {
@@ -321,6 +328,14 @@ pub async fn decide_many(
         }
     });
     Ok(Json(DecisionsAnswer { items: decided.collect() }))
+}
+
+/// Refuses more decisions at once than one transaction should carry.
+pub fn check_count(items: usize) -> Result<(), Failure> {
+    if items <= MAX_DECISIONS {
+        return Ok(());
+    }
+    Err(Failure::bad_request(format!("{items} items are too many; send at most {MAX_DECISIONS} at once")))
 }
 
 /// Body of `POST /api/holds/{id}/revoke`.
@@ -338,7 +353,7 @@ pub async fn revoke(
     Path(hold): Path<String>,
     Body(body): Body<RevokeBody>,
 ) -> Result<Json<Decided>, Failure> {
-    Ok(Json(Decided::new(app.service.revoke(&signed.session, &hold, &body.reason).await?)))
+    Ok(Json(Decided::new(app.service.revoke(&signed.token, &hold, &body.reason).await?)))
 }
 
 /// `PUT /api/bundles/{rev}`

@@ -15,6 +15,12 @@ use super::{App, error::Failure, gateway, pages, people, session};
 /// The largest body that is read, in bytes: a captured body of 1 MiB in base64 with room for the rest.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
+/// The largest form of the console, in bytes: 5000 holds and a reason.
+const MAX_FORM: usize = 256 * 1024;
+
+/// The largest form that is read of somebody who is not signed in, in bytes.
+const MAX_SIGN_IN: usize = 16 * 1024;
+
 /// One route of a listener.
 pub struct Route {
     pub method: &'static str,
@@ -28,6 +34,11 @@ fn on_get<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Rou
 
 fn on_post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
     Route { method: "post", path, handler: post(handler) }
+}
+
+/// A form's route. A page sends no more than its list and a reason; few bytes make many fields, and those take memory.
+fn on_form<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
+    Route { method: "post", path, handler: post(handler).layer(DefaultBodyLimit::max(limit)) }
 }
 
 fn on_put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
@@ -54,13 +65,13 @@ pub fn people_routes() -> Vec<Route> {
     vec![
         on_get("/", pages::home),
         on_get("/signin", pages::sign_in_form),
-        on_post("/signin", pages::sign_in),
-        on_post("/signout", pages::sign_out),
+        on_form("/signin", MAX_SIGN_IN, pages::sign_in),
+        on_form("/signout", MAX_SIGN_IN, pages::sign_out),
         on_get("/holds", pages::list),
-        on_post("/holds/decisions", pages::decide_many),
+        on_form("/holds/decisions", MAX_FORM, pages::decide_many),
         on_get("/holds/{id}", pages::detail),
-        on_post("/holds/{id}/decisions", pages::decide),
-        on_post("/holds/{id}/revoke", pages::revoke),
+        on_form("/holds/{id}/decisions", MAX_FORM, pages::decide),
+        on_form("/holds/{id}/revoke", MAX_FORM, pages::revoke),
         on_get("/api/session", people::session),
         on_get("/api/holds", people::list),
         on_get("/api/holds/{id}", people::detail),

@@ -7,8 +7,14 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-/// The most bytes of a body that a page shows.
-const MAX_BODY: usize = 128 * 1024;
+/// The most bytes of a body that a page shows: all that a filter captures (`max_body`), since it is approved by this page.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// The most bytes of a JSON body that is laid out anew; beyond that its text is shown as it came.
+const MAX_LAID_OUT: usize = 2 * MAX_BODY;
+
+/// Combining marks in a row that are shown; more of them can cover what stands above and below.
+const MARKS: u32 = 2;
 
 /// The most bytes of one header, path or reason that a page shows.
 const MAX_TEXT: usize = 8 * 1024;
@@ -44,6 +50,13 @@ pub fn line(text: &str) -> Html {
     shown(text, MAX_TEXT, false)
 }
 
+/// One line of text of which `rest` bytes were left off before.
+pub fn line_with_rest(text: &str, rest: u64) -> Html {
+    let mut html = line(text);
+    count_rest(&mut html.0, usize::try_from(rest).unwrap_or(usize::MAX));
+    html
+}
+
 /// Text of several lines.
 pub fn lines(text: &str) -> Html {
     shown(text, MAX_TEXT, true)
@@ -61,22 +74,29 @@ pub struct BodyView {
 pub fn body(bytes: &[u8]) -> BodyView {
     match std::str::from_utf8(bytes) {
         Ok(text) if holdgate_protocol::Json::parse(bytes).is_ok() => {
-            let laid_out = laid_out(text);
             // Where not all fits, what is left is counted in the bytes that arrived, not in our indents.
-            let text = if laid_out.len() > MAX_BODY { text } else { &laid_out };
-            BodyView { html: shown(text, MAX_BODY, true), form: "JSON" }
+            let html = match laid_out(text, MAX_LAID_OUT).filter(|_| text.len() <= MAX_BODY) {
+                Some(laid_out) => shown(&laid_out, MAX_LAID_OUT, true),
+                None => shown(text, MAX_BODY, true),
+            };
+            BodyView { html, form: "JSON" }
         }
         Ok(text) => BodyView { html: shown(text, MAX_BODY, true), form: "text" },
         Err(_) => BodyView { html: hex(bytes), form: "bytes" },
     }
 }
 
-/// Puts line breaks and indents between the tokens of a JSON text that was read before.
-fn laid_out(text: &str) -> String {
-    let mut out = String::with_capacity(text.len() * 2);
+/// Puts line breaks and indents between the tokens of a JSON text that was read before; `None` where that makes more
+/// than `limit` bytes. Deep nesting makes a text as long as the square of what it was.
+fn laid_out(text: &str, limit: usize) -> Option<String> {
+    let mut out = String::with_capacity(text.len().saturating_mul(2).min(limit));
     let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     let mut characters = text.chars().peekable();
     while let Some(c) = characters.next() {
+        // One step adds at most a line break, its indent and two characters.
+        if out.len() + 2 * depth + 16 > limit {
+            return None;
+        }
         if in_string {
             out.push(c);
             in_string = escaped || c != '"';
@@ -113,7 +133,7 @@ fn laid_out(text: &str) -> String {
             }
         }
     }
-    out
+    Some(out)
 }
 
 fn new_line(out: &mut String, depth: usize) {
@@ -123,8 +143,8 @@ fn new_line(out: &mut String, depth: usize) {
 
 fn hex(bytes: &[u8]) -> Html {
     let mut html = String::new();
-    let shown = bytes.len().min(MAX_BODY / 16);
-    for (row, chunk) in bytes.iter().take(shown).collect::<Vec<_>>().chunks(16).enumerate() {
+    let shown = bytes.len().min(MAX_BODY);
+    for (row, chunk) in bytes.chunks(16).take(MAX_BODY / 16).enumerate() {
         let _ = write!(html, "{:08x} ", row * 16);
         chunk.iter().for_each(|byte| {
             let _ = write!(html, " {byte:02x}");
@@ -137,12 +157,13 @@ fn hex(bytes: &[u8]) -> Html {
 
 fn shown(text: &str, limit: usize, many_lines: bool) -> Html {
     let mut html = String::with_capacity(text.len().min(limit) + 64);
-    let mut done = 0;
+    let (mut done, mut marks) = (0, 0);
     for c in text.chars() {
         if done + c.len_utf8() > limit {
             break;
         }
         done += c.len_utf8();
+        marks = if is_mark(c) { marks + 1 } else { 0 };
         match c {
             '&' => html.push_str("&amp;"),
             '<' => html.push_str("&lt;"),
@@ -150,7 +171,7 @@ fn shown(text: &str, limit: usize, many_lines: bool) -> Html {
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
             '\n' | '\t' if many_lines => html.push(c),
-            c if is_unseen(c) => {
+            c if is_unseen(c) || marks > MARKS => {
                 let _ = write!(html, "<span class=\"escape\">\\u{{{:x}}}</span>", u32::from(c));
             }
             c => html.push(c),
@@ -175,6 +196,11 @@ fn is_unseen(c: char) -> bool {
             | '\u{2800}' | '\u{3000}' | '\u{3164}' | '\u{a0}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
             | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
             | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
+}
+
+/// Whether a character is drawn onto the one before it. The standard library escapes those, and what cannot be printed.
+fn is_mark(c: char) -> bool {
+    !c.is_ascii() && c.escape_debug().len() > 1
 }
 
 /// A number with its thousands apart.

@@ -1,9 +1,6 @@
 //! Local accounts: passwords, sign-in, sessions.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::sync::{Mutex, PoisonError};
 
 use argon2::{
     Argon2,
@@ -38,8 +35,17 @@ const FREE_FAILURES: u32 = 5;
 /// The longest wait after failures, in seconds.
 const MAX_WAIT: u64 = 300;
 
-/// Accounts whose failures are remembered at once.
-const MAX_ACCOUNTS: usize = 10_000;
+/// Buckets that accounts are spread over by a keyed hash; as many as two bytes have values.
+const BUCKETS: usize = 1 << 16;
+
+/// The longest name of an account, in bytes: as long as an id of the directory.
+const MAX_PERSON: usize = 64;
+
+/// Passwords that are checked at once: each check takes 19 MiB and some ten milliseconds of one core.
+const AT_ONCE: usize = 2;
+
+/// Sign-ins that may wait for their check.
+const WAITING: usize = 32;
 
 /// Why a password cannot be set or checked.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +55,8 @@ pub enum PasswordError {
     Length,
     #[error("the password could not be hashed: {0}")]
     Hash(argon2::password_hash::Error),
+    #[error("the system gives no random bytes: {0}")]
+    Random(#[from] getrandom::Error),
     #[error("not an argon2id hash in PHC form (`$argon2id$...`)")]
     NotArgon2id,
 }
@@ -65,6 +73,8 @@ pub enum SignInError {
     Wrong,
     #[error("too many failed sign-ins of this account; try again in {0} seconds")]
     Wait(u64),
+    #[error("too many people sign in at this moment; try again in some seconds")]
+    Busy,
 }
 
 /// A new session with its token, which nobody but the browser keeps.
@@ -76,13 +86,18 @@ pub struct SignedIn {
 
 /// What sign-ins share: the failures of late, and what an unknown person's password is compared with.
 pub struct SignIns {
-    failures: Mutex<HashMap<Hash, Failures>>,
+    /// One for each bucket, so that invented names, however many, put no failure out. Accounts that share a bucket wait
+    /// for each other; which ones do, nobody outside can tell.
+    failures: Mutex<Vec<Failures>>,
+    /// What the names are hashed with.
+    key: [u8; 32],
     nobody: String,
-    /// Each check takes 19 MiB and some ten milliseconds of one core.
     at_once: Semaphore,
+    /// Those at work and those that wait.
+    let_in: Semaphore,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Failures {
     count: u32,
     last: u64,
@@ -94,56 +109,84 @@ impl Failures {
         let wait = if over == 0 { 0 } else { 2_u64.saturating_pow(over).min(MAX_WAIT) };
         self.last.saturating_add(wait)
     }
+
+    /// Whether the newest failure is one that the ledger tells of: the first of a row, and each one that had to wait for
+    /// its turn. Guessing faster than that writes nothing.
+    fn is_step(&self) -> bool {
+        self.count == 1 || self.count > FREE_FAILURES
+    }
 }
 
 impl SignIns {
     pub fn new() -> Result<Self, PasswordError> {
         let nobody = Argon2::default().hash_password(b"nobody's password").map_err(PasswordError::Hash)?.to_string();
-        Ok(SignIns { failures: Mutex::default(), nobody, at_once: Semaphore::new(2) })
+        Ok(SignIns {
+            failures: Mutex::new(vec![Failures::default(); BUCKETS]),
+            key: random::bytes()?,
+            nobody,
+            at_once: Semaphore::new(AT_ONCE),
+            let_in: Semaphore::new(AT_ONCE + WAITING),
+        })
     }
 
-    fn wait(&self, account: &Hash, now: u64) -> Option<u64> {
+    fn bucket(&self, account: &str) -> usize {
+        let hash = Hash::of(&[&self.key, account.as_bytes()].concat());
+        let [high, low, ..] = *hash.as_bytes();
+        usize::from(u16::from_be_bytes([high, low]))
+    }
+
+    fn wait(&self, bucket: usize, now: u64) -> Option<u64> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.get(account)?.wait_until().checked_sub(now).filter(|wait| *wait > 0)
+        failures.get(bucket)?.wait_until().checked_sub(now).filter(|wait| *wait > 0)
     }
 
-    fn note(&self, account: Hash, now: u64, succeeded: bool) {
+    /// Counts a failure, or forgets those before a success.
+    fn note(&self, bucket: usize, now: u64, succeeded: bool) -> Failures {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if succeeded {
-            failures.remove(&account);
-            return;
-        }
-        if failures.len() >= MAX_ACCOUNTS {
-            failures.retain(|_, failed| failed.last.saturating_add(MAX_WAIT) > now);
-        }
-        if failures.len() < MAX_ACCOUNTS || failures.contains_key(&account) {
-            let failed = failures.entry(account).or_insert(Failures { count: 0, last: now });
-            *failed = Failures { count: failed.count.saturating_add(1), last: now };
-        }
+        let Some(failed) = failures.get_mut(bucket) else { return Failures::default() };
+        let count = if succeeded { 0 } else { failed.count.saturating_add(1) };
+        *failed = Failures { count, last: if succeeded { 0 } else { now } };
+        *failed
     }
 }
 
 impl Service {
     /// Signs a person in. An unknown person costs the same work as a wrong password.
     pub async fn sign_in(&self, person: &str, password: &str) -> Result<SignedIn, SignInError> {
-        let (account, now) = (Hash::of(person.as_bytes()), self.now());
-        let waits = || self.sign_ins.wait(&account, now).map_or(Ok(()), |wait| Err(SignInError::Wait(wait)));
+        // No account has such a name or password, so nothing is to be counted or hashed.
+        if person.len() > MAX_PERSON || password.len() > MAX_PASSWORD {
+            return Err(SignInError::Wrong);
+        }
+        let (bucket, now) = (self.sign_ins.bucket(person), self.now());
+        let waits = || self.sign_ins.wait(bucket, now).map_or(Ok(()), |wait| Err(SignInError::Wait(wait)));
         waits()?;
+        let _place = self.sign_ins.let_in.try_acquire().map_err(|_| SignInError::Busy)?;
         // The semaphore is never closed; without a permit the check would still be right.
         let permit = self.sign_ins.at_once.acquire().await;
         // Guesses that came all at once have failed in the meantime.
         waits()?;
         let found = people::with_password(&mut *self.store.read().await?, person).await?;
-        let (person, hash) = match found {
-            Some((person, Some(hash))) => (Some(person), hash),
-            _ => (None, self.sign_ins.nobody.clone()),
+        let (person, hash, known) = match found {
+            Some((person, Some(hash))) => (Some(person.clone()), hash, Some(person.id)),
+            found => (None, self.sign_ins.nobody.clone(), found.map(|(person, _)| person.id)),
         };
         let password = password.to_owned();
         let right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await.unwrap_or(false);
         let person = person.filter(|_| right);
-        self.sign_ins.note(account, now, person.is_some());
+        let failures = self.sign_ins.note(bucket, now, person.is_some());
         drop(permit);
-        let Some(person) = person else { return Err(SignInError::Wrong) };
+        let Some(person) = person else {
+            if let Some(person) = known.filter(|_| failures.is_step()) {
+                let (store, failure) = (self.store.clone(), NoteFailure { person, failures: failures.count, now });
+                // The answer does not wait for it: how long it takes would tell that there is such a person.
+                tokio::spawn(async move {
+                    if let Err(error) = store.write(failure).await {
+                        tracing::error!(%error, "a failed sign-in could not be recorded");
+                    }
+                });
+            }
+            return Err(SignInError::Wrong);
+        };
 
         let token = random::secret()?;
         let session = Session { person, signed_in_at: now, expires_at: now.saturating_add(SESSION_LIFE) };
@@ -159,7 +202,7 @@ impl Service {
 
     /// Ends the session of a token.
     pub async fn sign_out(&self, token: &str) -> Result<(), StoreError> {
-        self.store.write(EndSession { token: Hash::of(token.as_bytes()) }).await
+        self.store.write(EndSession { token: Hash::of(token.as_bytes()), now: self.now() }).await
     }
 }
 
@@ -181,8 +224,27 @@ impl Command for StartSession {
     }
 }
 
+/// Records that somebody failed to sign in as an existing person. What they typed stays out.
+struct NoteFailure {
+    person: String,
+    failures: u32,
+    now: u64,
+}
+
+impl Command for NoteFailure {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let data = json!({"person": self.person, "failures": self.failures});
+        let kind = "person.sign_in_failed";
+        tx.record(Event { time: self.now, kind, hold: None, decided_by: None, data }).await
+    }
+}
+
 struct EndSession {
     token: Hash,
+    now: u64,
 }
 
 impl Command for EndSession {
@@ -190,6 +252,11 @@ impl Command for EndSession {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        if let Some(session) = people::session(tx, &self.token, self.now).await? {
+            let data = json!({"person": session.person.id});
+            let event = Event { time: self.now, kind: "person.signed_out", hold: None, decided_by: None, data };
+            tx.record(event).await?;
+        }
         tx.delete_session(&self.token).await
     }
 }
@@ -237,3 +304,6 @@ fn verify(password: &str, hash: &str) -> bool {
     let Ok(hash) = PasswordHash::new(hash) else { return false };
     password.len() <= MAX_PASSWORD && Argon2::default().verify_password(password.as_bytes(), &hash).is_ok()
 }
+
+#[cfg(test)]
+mod tests;

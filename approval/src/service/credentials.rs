@@ -26,17 +26,28 @@ impl Command for AddCredential {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let (name, time) = (&self.name, self.now);
+        let data = |fingerprint: &str| json!({"name": name, "fingerprint": fingerprint});
         let kind = match self.kind {
             Kind::Gateway => {
-                tx.add_gateway(&self.name, &self.hash, self.now).await?;
+                for retired in tx.add_gateway(name, &self.hash, time).await? {
+                    let data = data(&fingerprint(&retired));
+                    let event = Event { time, kind: "gateway.retired", hold: None, decided_by: None, data };
+                    tx.record(event).await?;
+                }
                 "gateway.added"
             }
             Kind::Publisher => {
-                tx.add_publisher(&self.name, &self.hash, self.now).await?;
+                tx.add_publisher(name, &self.hash, time).await?;
                 "publisher.added"
             }
         };
-        let data = json!({"name": self.name});
-        tx.record(Event { time: self.now, kind, hold: None, decided_by: None, data }).await
+        let data = data(&fingerprint(&self.hash));
+        tx.record(Event { time, kind, hold: None, decided_by: None, data }).await
     }
+}
+
+/// What tells credentials apart in the ledger: the first 16 hex digits of their SHA-256.
+fn fingerprint(credential: &Hash) -> String {
+    credential.as_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,9 @@
 //! Reviewers' decisions, one or thousands in one transaction, and taking back what was not used yet.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use holdgate_protocol::{Agent, Hash, gateway::HoldState};
 use serde_json::{Value, json};
@@ -27,7 +30,8 @@ pub const MAX_REASON: usize = 2000;
 pub struct Item {
     pub hold: String,
     pub verdict: Verdict,
-    pub reason: String,
+    /// Shared by all items of a batch that has one reason.
+    pub reason: Arc<str>,
 }
 
 /// Why a decision on a hold was not taken.
@@ -36,6 +40,8 @@ pub struct Item {
 pub enum DecideError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("sign in first: this session has ended")]
+    SessionEnded,
     #[error("there is no hold `{0}`")]
     NotFound(String),
     #[error("the hold is not open any more: it is {}", .0.as_str())]
@@ -48,26 +54,30 @@ pub enum DecideError {
 
 impl Service {
     /// Takes decisions, all in one transaction; each item is answered by itself, in the order of the items.
-    pub async fn decide(
-        &self,
-        session: &Session,
-        items: Vec<Item>,
-    ) -> Result<Vec<Result<Hold, DecideError>>, StoreError> {
-        let decide = Decide { session: session.clone(), now: self.now(), roles: HashMap::new(), known: HashMap::new() };
-        self.store.write(DecideAll { decide, items }).await
+    ///
+    /// The session of `token` is looked up in that transaction: it may have ended while the request was read.
+    pub async fn decide(&self, token: &str, items: Vec<Item>) -> Result<Vec<Result<Hold, DecideError>>, DecideError> {
+        self.store.write(DecideAll { token: Hash::of(token.as_bytes()), items, now: self.now() }).await
     }
 
     /// Takes back a hold that was not used yet.
-    pub async fn revoke(&self, session: &Session, hold: &str, reason: &str) -> Result<Hold, DecideError> {
-        let revoke =
-            Revoke { session: session.clone(), hold: hold.to_owned(), reason: reason.to_owned(), now: self.now() };
-        self.store.write(revoke).await
+    pub async fn revoke(&self, token: &str, hold: &str, reason: &str) -> Result<Hold, DecideError> {
+        check_reason(reason)?;
+        let (token, now) = (Hash::of(token.as_bytes()), self.now());
+        self.store.write(Revoke { token, hold: hold.to_owned(), reason: reason.to_owned(), now }).await
     }
 }
 
+/// Refuses a reason that is longer than one may be.
+pub fn check_reason(reason: &str) -> Result<(), DecideError> {
+    // Counting stops at the limit: the text may be as long as a body.
+    if reason.chars().nth(MAX_REASON).is_some() { Err(DecideError::ReasonTooLong) } else { Ok(()) }
+}
+
 struct DecideAll {
-    decide: Decide,
+    token: Hash,
     items: Vec<Item>,
+    now: u64,
 }
 
 /// What is the same for all items of a batch is looked up once.
@@ -80,14 +90,17 @@ struct Decide {
 
 impl Command for DecideAll {
     type Answer = Vec<Result<Hold, DecideError>>;
-    type Error = StoreError;
+    type Error = DecideError;
 
-    async fn run(mut self, tx: &mut Tx) -> Result<Self::Answer, StoreError> {
-        let mut answers = Vec::with_capacity(self.items.len());
-        for item in self.items {
+    async fn run(self, tx: &mut Tx) -> Result<Self::Answer, DecideError> {
+        let DecideAll { token, items, now } = self;
+        let session = people::session(tx, &token, now).await?.ok_or(DecideError::SessionEnded)?;
+        let mut decide = Decide { session, now, roles: HashMap::new(), known: HashMap::new() };
+        let mut answers = Vec::with_capacity(items.len());
+        for item in items {
             // A refusal comes before the first write of its item; a failure of the store undoes the whole batch.
-            match self.decide.one(tx, item).await {
-                Err(DecideError::Store(error)) => return Err(error),
+            match decide.one(tx, item).await {
+                Err(DecideError::Store(error)) => return Err(error.into()),
                 answer => answers.push(answer),
             }
         }
@@ -98,9 +111,7 @@ impl Command for DecideAll {
 impl Decide {
     async fn one(&mut self, tx: &mut Tx, item: Item) -> Result<Hold, DecideError> {
         let Item { hold: id, verdict, reason } = item;
-        if reason.chars().count() > MAX_REASON {
-            return Err(DecideError::ReasonTooLong);
-        }
+        check_reason(&reason)?;
         let now = self.now;
         let mut hold = holds::find(tx, &id).await?.ok_or(DecideError::NotFound(id))?;
         hold = expire_if_overdue(tx, hold, now).await?;
@@ -120,7 +131,7 @@ impl Decide {
         };
         let person = reviewer.person.clone();
         let data = json!({
-            "person": person, "verdict": verdict, "role": role, "reason": reason, "factors": factors,
+            "person": person, "verdict": verdict, "role": role, "reason": &*reason, "factors": factors,
             "signed_in_at": reviewer.signed_in_at,
         });
         let kept = Decision {
@@ -129,7 +140,7 @@ impl Decide {
             verdict,
             role,
             roles: reviewer.roles,
-            reason,
+            reason: reason.to_string(),
             signed_in_at: reviewer.signed_in_at,
             decided_at: now,
         };
@@ -180,7 +191,7 @@ async fn earlier(tx: &mut Tx, hold: &Hold) -> Result<Vec<Approval>, StoreError> 
 }
 
 struct Revoke {
-    session: Session,
+    token: Hash,
     hold: String,
     reason: String,
     now: u64,
@@ -191,10 +202,8 @@ impl Command for Revoke {
     type Error = DecideError;
 
     async fn run(self, tx: &mut Tx) -> Result<Hold, DecideError> {
-        let Revoke { session, hold: id, reason, now } = self;
-        if reason.chars().count() > MAX_REASON {
-            return Err(DecideError::ReasonTooLong);
-        }
+        let Revoke { token, hold: id, reason, now } = self;
+        let session = people::session(tx, &token, now).await?.ok_or(DecideError::SessionEnded)?;
         let hold = holds::find(tx, &id).await?.ok_or(DecideError::NotFound(id))?;
         let person = session.person.id;
         let roles = people::roles(tx, &person, &hold.terms.policy.id, now).await?;

@@ -11,6 +11,12 @@ const BATCH: u32 = 250;
 /// Feed items that are kept; a gateway that is further behind takes a new snapshot.
 pub const FEED_KEPT: u64 = 100_000;
 
+/// How long what was captured of a request is kept after its hold has ended, in seconds: 30 days.
+pub const CAPTURES_KEPT: u64 = 30 * 24 * 60 * 60;
+
+/// How often captures are looked for whose time is over, in seconds.
+const CAPTURES_EVERY: u64 = 60 * 60;
+
 /// Ends what is overdue; says how many.
 pub struct Expire {
     pub now: u64,
@@ -44,6 +50,21 @@ impl Command for PruneFeed {
     }
 }
 
+/// Deletes what was captured of holds that ended long ago; says of how many.
+pub struct DeleteCaptures {
+    /// Of holds that ended at or before this.
+    pub until: u64,
+}
+
+impl Command for DeleteCaptures {
+    type Answer = u64;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
+        tx.delete_captures(self.until, BATCH).await
+    }
+}
+
 impl Service {
     /// Ends everything that is overdue now.
     pub async fn expire(&self) -> Result<(), StoreError> {
@@ -58,11 +79,29 @@ impl Service {
         }
     }
 
+    /// Deletes the captures whose time is over.
+    pub async fn delete_captures(&self) -> Result<(), StoreError> {
+        let Some(until) = self.now().checked_sub(CAPTURES_KEPT) else { return Ok(()) };
+        let mut deleted = 0;
+        loop {
+            let some = self.store.write(DeleteCaptures { until }).await?;
+            deleted += some;
+            if some < u64::from(BATCH) {
+                break;
+            }
+        }
+        if deleted > 0 {
+            tracing::info!(deleted, "captured requests were deleted because their time was over");
+        }
+        Ok(())
+    }
+
     /// Watches the time until it is aborted.
     pub async fn keep_time(self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pruned_at = self.now();
+        let mut deleted_at = 0;
         loop {
             second.tick().await;
             if let Err(error) = self.expire().await {
@@ -72,6 +111,12 @@ impl Service {
                 pruned_at = self.now();
                 if let Err(error) = self.store.write(PruneFeed { keep: FEED_KEPT }).await {
                     tracing::error!(%error, "old feed items could not be forgotten");
+                }
+            }
+            if self.now() >= deleted_at + CAPTURES_EVERY {
+                deleted_at = self.now();
+                if let Err(error) = self.delete_captures().await {
+                    tracing::error!(%error, "captures whose time is over could not be deleted");
                 }
             }
         }

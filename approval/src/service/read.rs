@@ -80,14 +80,15 @@ impl Service {
         Ok(FeedPage { next, items })
     }
 
-    /// The snapshot from which the feed goes on.
-    pub async fn state(&self) -> Result<StateAnswer, StoreError> {
+    /// The snapshot from which a group's feed goes on.
+    pub async fn state(&self, group: String) -> Result<StateAnswer, StoreError> {
         let mut connection = self.store.read().await?;
         // The number comes first: what changes after it is in the feed, whether or not it is in the snapshot too.
         let seq = feed::head(&mut connection).await?;
         let suspended = policy::suspended(&mut connection).await?;
         let policy = policy::reference_in_force(&mut connection).await?;
-        Ok(StateAnswer { seq, suspended, policy, now: self.now() })
+        let grant_key = Some(self.keys.grant.kid().to_owned());
+        Ok(StateAnswer { seq, suspended, policy, now: self.now(), group: Some(group), grant_key })
     }
 
     /// Where a group's hold of one agent stands; waits while it is pending.

@@ -51,7 +51,7 @@ impl Store {
         if url.starts_with("postgres:") || url.starts_with("postgresql:") {
             return Err(scheme("; PostgreSQL is not in this version"));
         }
-        if !url.starts_with("sqlite:") || url.contains(":memory:") {
+        if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
             return Err(scheme(""));
         }
         let options = SqliteConnectOptions::from_str(url)?
@@ -60,7 +60,12 @@ impl Store {
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(10))
+            // Bodies that are deleted after their time are overwritten too.
+            .pragma("secure_delete", "ON")
             .disable_statement_logging();
+        if create {
+            make_file(options.get_filename())?;
+        }
         let mut writer = options.connect().await?;
         sqlx::migrate!("./migrations").run(&mut writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
@@ -95,6 +100,20 @@ impl Store {
     /// The policy in force.
     pub fn policy(&self) -> Option<Arc<Published>> {
         self.policy.borrow().clone()
+    }
+}
+
+/// Makes a database file that only its owner reads. SQLite gives the files beside it the same mode.
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(StoreError::File { path: path.display().to_string(), error })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,15 +1,22 @@
 //! What somebody who should not get through might try.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::{
-    body::Body,
+    body::{Body, Bytes, HttpBody},
     http::{Method, Request, StatusCode},
 };
 use holdgate_approval::{
     http::routes,
     service::credentials::{AddCredential, Kind},
+    store::ledger,
 };
 use holdgate_protocol::Hash;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::support::{NOW, PASSWORD, World, send};
 
@@ -197,6 +204,152 @@ async fn a_session_ends_by_sign_out_by_time_and_by_a_new_password() {
     assert_eq!(alice.get("/api/session").await.status, StatusCode::UNAUTHORIZED);
     assert!(world.service.sign_in("alice", PASSWORD).await.is_err());
     assert!(world.service.sign_in("alice", "another one").await.is_ok());
+}
+
+/// A body that says when it is asked for, and comes when it is sent.
+struct Late {
+    asked: Option<oneshot::Sender<()>>,
+    bytes: oneshot::Receiver<Bytes>,
+}
+
+impl HttpBody for Late {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        if self.bytes.is_terminated() {
+            return Poll::Ready(None);
+        }
+        self.asked.take().map(|asked| asked.send(()));
+        Pin::new(&mut self.bytes).poll(cx).map(|bytes| Some(Ok(hyper::body::Frame::data(bytes.unwrap()))))
+    }
+}
+
+#[tokio::test]
+async fn a_decision_whose_session_ends_while_it_is_read_does_not_count() {
+    let world = World::new().await;
+    let (_, hold) = world.held(&["one"], "a").await;
+    let json = |value: Value| value.to_string();
+    for (path, body) in [
+        (format!("/api/holds/{hold}/decisions"), json(json!({"verdict": "approve"}))),
+        ("/api/decisions".to_owned(), json(json!({"items": [{"hold": hold, "verdict": "approve"}]}))),
+        (format!("/api/holds/{hold}/revoke"), json(json!({}))),
+        (format!("/holds/{hold}/decisions"), "verdict=approve".to_owned()),
+        ("/holds/decisions".to_owned(), format!("verdict=approve&hold={hold}")),
+        (format!("/holds/{hold}/revoke"), String::new()),
+    ] {
+        let alice = world.sign_in("alice").await;
+        let ((asked, reads), (sender, bytes)) = (oneshot::channel(), oneshot::channel());
+        let request = Request::post(&path).header("cookie", &alice.cookie).header("x-csrf-token", &alice.csrf);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let people = world.people.clone();
+        let request = request.body(Body::new(Late { asked: Some(asked), bytes })).unwrap();
+        let answer = tokio::spawn(async move { send(&people, request).await });
+        // The head is read and the session was good; now it ends.
+        reads.await.unwrap();
+        world.service.sign_out(alice.cookie.split_once('=').unwrap().1).await.unwrap();
+        let form = !path.starts_with("/api");
+        let body = if form { format!("csrf={}&{body}", alice.csrf) } else { body };
+        sender.send(Bytes::from(body)).unwrap();
+        let answer = answer.await.unwrap();
+        let (status, location) = if form { (303, "/signin") } else { (401, "") };
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (status, location), "{path}");
+    }
+    let alice = world.sign_in("alice").await;
+    assert_eq!(alice.get(&format!("/api/holds/{hold}")).await.json()["state"], "pending");
+}
+
+#[tokio::test]
+async fn a_form_with_too_much_in_it_is_refused_before_anything_is_made_of_it() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    let post = async |path: &str, more: &str| {
+        let form = format!("csrf={}&verdict=deny&{more}", alice.csrf);
+        world.post_form(path, &alice.cookie, &form).await.status.as_u16()
+    };
+    assert_eq!(post("/holds/decisions", &"hold=x&".repeat(5001)).await, 400);
+    assert_eq!(post("/holds/decisions", &format!("hold=x&reason={}", "r".repeat(2001))).await, 422);
+    for path in ["/holds/decisions", "/holds/x/decisions", "/holds/x/revoke"] {
+        assert_eq!(post(path, &"a&".repeat(200_000)).await, 413, "{path}");
+    }
+    for path in ["/signin", "/signout"] {
+        assert_eq!(post(path, &"a&".repeat(10_000)).await, 413, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_account_can_be_called_and_no_password_can_be_counts_for_nothing() {
+    let world = World::new().await;
+    for _ in 0..6 {
+        assert!(world.service.sign_in("alice", "guess").await.is_err());
+    }
+    for number in 0..50 {
+        let name = format!("{number}{}", "x".repeat(64));
+        assert!(world.service.sign_in(&name, "guess").await.is_err());
+        assert!(world.service.sign_in("bob", &"p".repeat(1025)).await.is_err());
+    }
+    assert!(world.service.sign_in("bob", PASSWORD).await.is_ok(), "what no password can be counts for nothing");
+    let waits = world.service.sign_in("alice", PASSWORD).await.unwrap_err().to_string();
+    assert!(waits.starts_with("too many failed sign-ins"), "{waits}");
+}
+
+#[tokio::test]
+async fn of_many_sign_ins_at_once_only_some_may_wait() {
+    let world = World::new().await;
+    let at_once = (0..100).map(|number| {
+        let service = world.service.clone();
+        tokio::spawn(async move { service.sign_in(&format!("guest{number}"), "guess").await.unwrap_err().to_string() })
+    });
+    let mut turned_away = 0;
+    for answer in at_once.collect::<Vec<_>>() {
+        turned_away += usize::from(answer.await.unwrap().starts_with("too many people sign in"));
+    }
+    assert!((1..=66).contains(&turned_away), "{turned_away}");
+    let form = world.get("/signin", "").await;
+    assert_eq!(form.status, StatusCode::OK);
+    assert!(world.service.sign_in("bob", PASSWORD).await.is_ok(), "the places are free again");
+}
+
+#[tokio::test]
+async fn the_ledger_tells_of_sign_outs_failures_and_credentials_without_being_flooded() {
+    let world = World::new().await;
+    let kinds = async || {
+        let mut connection = world.service.store.read().await.unwrap();
+        let entries = ledger::page(&mut connection, None, 0, 1000).await.unwrap();
+        entries.into_iter().map(|entry| (entry.kind, entry.data)).collect::<Vec<_>>()
+    };
+    let start = kinds().await.len();
+    for _ in 0..8 {
+        let _ = world.service.sign_in("alice", "guess").await;
+        let _ = world.service.sign_in("nobody", "guess").await;
+    }
+    let wanted = ["person.sign_in_failed", "person.sign_in_failed"];
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while kinds().await.len() < start + wanted.len() && std::time::Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
+    let alice = world.sign_in("bob").await;
+    world.service.sign_out(alice.cookie.split_once('=').unwrap().1).await.unwrap();
+    world.service.sign_out("no session").await.unwrap();
+    for number in [2, 3] {
+        let hash = Hash::of(format!("edge{number}-credential").as_bytes());
+        let add = AddCredential { kind: Kind::Gateway, name: "edge".into(), hash, now: NOW };
+        world.service.store.write(add).await.unwrap();
+    }
+    let entries = kinds().await.split_off(start);
+    let found: Vec<&str> = entries.iter().map(|(kind, _)| kind.as_str()).collect();
+    let rest = ["person.signed_in", "person.signed_out", "gateway.added", "gateway.retired", "gateway.added"];
+    assert_eq!(found, [&wanted[..], &rest[..]].concat());
+    // Of six guesses the first and the one that made alice wait; the rest were not tried.
+    assert_eq!(
+        (entries[0].1.as_str(), entries[1].1.as_str()),
+        (r#"{"failures":1,"person":"alice"}"#, r#"{"failures":6,"person":"alice"}"#)
+    );
+    let fingerprint = Hash::of(b"edge-credential").to_string()[8..24].to_owned();
+    assert_eq!(entries[5].1, format!(r#"{{"fingerprint":"{fingerprint}","name":"edge"}}"#));
 }
 
 #[tokio::test]

@@ -81,14 +81,20 @@ async fn what_does_not_fit_is_counted_and_what_is_no_text_is_hex() {
         let (_, opened) = world.open(&ask).await;
         alice.get(&format!("/holds/{}", opened.hold)).await.text
     };
-    let long = page(Some(vec![b'x'; 600_000]), 600_000).await;
+    // Whatever a filter captures with its usual `max_body` is shown whole.
+    let whole = page(Some(vec![b'x'; 1_048_576]), 1_048_576).await;
+    assert!(whole.contains("1,048,576 bytes, shown as text") && !whole.contains("bytes more"));
+    assert!(whole.contains(&"x".repeat(1_048_576)));
+    let long = page(Some(vec![b'x'; 1_100_000]), 1_100_000).await;
     assert!(
-        long.contains("600,000 bytes, shown as text")
-            && long.contains("… 468,928 bytes more")
+        long.contains("1,100,000 bytes, shown as text")
+            && long.contains("… 51,424 bytes more")
             && long.contains("not all of it")
     );
-    let json = format!("{{\"a\":\"{}\"}}", "x".repeat(200_000));
-    assert!(page(Some(json.into_bytes()), 200_008).await.contains("… 68,936 bytes more"));
+    let json = format!("{{\"a\":\"{}\"}}", "x".repeat(1_050_000));
+    assert!(page(Some(json.into_bytes()), 1_050_008).await.contains("… 1,432 bytes more"));
+    let bytes = page(Some(vec![0xff; 1_000_000]), 1_000_000).await;
+    assert!(bytes.contains("000f4230  ff") && !bytes.contains("bytes more"));
     let binary = page(Some(vec![0xff, 0x00, 0x80]), 3).await;
     assert!(binary.contains("3 bytes, shown as bytes") && binary.contains("00000000  ff 00 80"));
     assert!(page(Some(vec![]), 0).await.contains("Empty."));
@@ -187,4 +193,39 @@ async fn behind_tls_cookies_are_bound_to_the_host() {
     let cookie = answer.header("set-cookie");
     assert!(cookie.starts_with("__Host-holdgate_form=") && cookie.ends_with("; Secure"), "{cookie}");
     assert_eq!(json!(cookie.contains("Domain")), json!(false));
+}
+
+#[tokio::test]
+async fn the_list_tells_what_is_approved_from_it() {
+    let world = World::new().await;
+    let mut ask = world.ask(&["one"], "a");
+    ask.request.query = Some(format!("dry_run=<no>&pad={}", "x".repeat(600)));
+    ask.agent.act = vec![holdgate_protocol::Actor { iss: "https://agents.example".into(), sub: "helper".into() }];
+    ask.agent.sub = "olivia".into();
+    world.open(&ask).await;
+    let alice = world.sign_in("alice").await;
+    let page = alice.get("/holds").await.text;
+    for shown in
+        ["?dry_run=&lt;no&gt;&amp;pad=xxx", "… 105 bytes more", "helper", "https://agents.example", "for olivia"]
+    {
+        assert!(page.contains(shown), "{shown} in {page}");
+    }
+    let item = alice.get("/api/holds").await.json()["items"][0].clone();
+    assert_eq!((item["query"].as_str().unwrap().len(), &item["query_rest"]), (512, &json!(105)));
+    assert_eq!((&item["principal"], &item["agent"]["act"][0]["sub"]), (&json!("olivia"), &json!("helper")));
+}
+
+#[tokio::test]
+async fn what_was_wrong_is_shown_with_its_unseen_characters() {
+    let world = World::new().await;
+    let mut ask = world.ask(&["one"], "a");
+    ask.agent.owner = Some("nobody\u{202e}evil".into());
+    let (_, opened) = world.open(&ask).await;
+    let alice = world.sign_in("alice").await;
+    let form = format!("csrf={}&verdict=approve", alice.csrf);
+    let page = world.post_form(&format!("/holds/{}/decisions", opened.hold), &alice.cookie, &form).await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN);
+    assert!(page.text.contains("Not decided:") && !page.text.contains('\u{202e}'));
+    let css = alice.get("/console.css").await.text;
+    assert!(css.contains("unicode-bidi: isolate-override"));
 }

@@ -96,6 +96,25 @@ async fn nobody_decides_on_a_request_of_their_own_agent() {
 }
 
 #[tokio::test]
+async fn a_request_with_ones_own_identity_is_ones_own_whatever_the_token_says_of_the_owner() {
+    let actor = |sub: &str| Actor { iss: "https://idp.example".into(), sub: sub.into() };
+    let cases = [
+        ("alice", vec![], Some("olivia")),
+        ("bob", vec![actor("alice")], Some("bob")),
+        ("bob", vec![actor("bot"), actor("alice")], Some("bob")),
+    ];
+    for (sub, act, owner) in cases {
+        let world = World::new().await;
+        let agent = Agent { sub: sub.into(), act, owner: owner.map(ToOwned::to_owned), ..agent() };
+        let (_, opened) = world.open(&OpenHold { agent: agent.clone(), ..world.ask(&["one"], "a") }).await;
+        let answer = world.sign_in("alice").await.decide(&opened.hold, "approve").await;
+        assert_eq!((answer.status.as_u16(), answer.error().as_str()), (403, "own_agent"), "{agent:?}");
+        let other = if sub == "bob" { "olivia" } else { "bob" };
+        assert_eq!(world.sign_in(other).await.decide(&opened.hold, "approve").await.status, 200, "{agent:?}");
+    }
+}
+
+#[tokio::test]
 async fn nobody_approves_where_it_is_unknown_who_answers_for_the_agent() {
     let world = World::new().await;
     let owners = [None, Some("stranger"), Some("group/none"), Some("group/nobody"), Some("group/")];

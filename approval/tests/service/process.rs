@@ -84,7 +84,7 @@ async fn a_first_start_serves_and_a_kill_loses_no_hold() {
     let folder = tempfile::tempdir().unwrap();
     let data = made(folder.path()).await;
     #[cfg(unix)]
-    for (file, mode) in [("", 0o700), ("grant.jwk", 0o600), ("ledger.jwk", 0o600)] {
+    for (file, mode) in [("", 0o700), ("grant.jwk", 0o600), ("ledger.jwk", 0o600), ("holdgate.db", 0o600)] {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o777, mode, "{file}");
     }
@@ -98,6 +98,11 @@ async fn a_first_start_serves_and_a_kill_loses_no_hold() {
     let mut serving = serve(&data).await;
     for address in [&serving.gateways, &serving.people] {
         assert_eq!(http(address, "GET", "/healthz", "", &Value::Null).await.0, 200);
+    }
+    #[cfg(unix)]
+    for file in ["holdgate.db-wal", "holdgate.db-shm", "serve.lock"] {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
     let (signed, reference) = policy(1, |_| {});
     let path = format!("/api/bundles/{}", reference.rev);
@@ -135,6 +140,18 @@ async fn a_signal_stops_it_within_two_seconds_even_while_gateways_wait() {
     let stopped = tokio::time::timeout(Duration::from_secs(2), serving.child.wait()).await;
     assert!(stopped.expect("it stops in time").unwrap().success());
     assert_eq!(poll.await.unwrap(), (200, r#"{"next":0,"items":[]}"#.to_owned()));
+}
+
+#[tokio::test]
+async fn one_data_folder_is_served_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = made(folder.path()).await;
+    let serving = serve(&data).await;
+    let second = ["serve", "--gateways", "127.0.0.1:0", "--people", "127.0.0.1:0"];
+    let (code, output, error) = run(&data, &second, "").await;
+    assert_eq!((code, output.as_str(), error.lines().count()), (1, "", 1), "{error}");
+    assert!(error.contains("is served by another process already; stop that one first"), "{error}");
+    assert_eq!(http(&serving.people, "GET", "/healthz", "", &Value::Null).await.0, 200);
 }
 
 #[tokio::test]

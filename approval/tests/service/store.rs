@@ -2,6 +2,7 @@
 
 use holdgate_approval::{
     domain::{Approved, Change, DecidedBy, Stage, Used},
+    service::expire::CAPTURES_KEPT,
     store::{Command, Store, StoreError, Tx, feed, holds, ledger},
 };
 use holdgate_protocol::gateway::FeedItem;
@@ -53,6 +54,11 @@ async fn the_ledger_is_append_only_and_without_gaps() {
         "INSERT OR REPLACE INTO ledger SELECT * FROM ledger WHERE seq = 1",
         "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
         "UPDATE decisions SET reason = 'x'",
+        "INSERT OR REPLACE INTO decisions SELECT * FROM decisions",
+        "INSERT OR REPLACE INTO decisions SELECT 1000, hold, person, 'approve', role, roles, reason, signed_in_at,
+         decided_at FROM decisions",
+        "INSERT OR REPLACE INTO decisions SELECT number, hold, 'bob', verdict, role, roles, reason, signed_in_at,
+         decided_at FROM decisions",
     ];
     let alice = world.sign_in("alice").await;
     let (_, hold) = world.held(&["one"], "b").await;
@@ -141,6 +147,37 @@ async fn other_databases_are_refused_without_showing_their_password() {
     }
     let postgres = Store::open("postgres://h/d", false).await.err().unwrap().to_string();
     assert!(postgres.contains("PostgreSQL is not in this version"));
+}
+
+#[tokio::test]
+async fn captures_go_thirty_days_after_the_end_of_their_hold() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    let (_, early) = world.held(&["one"], "a").await;
+    alice.decide(&early, "deny").await;
+    world.clock.advance(60);
+    let (_, late) = world.held(&["one"], "b").await;
+    alice.decide(&late, "deny").await;
+    world.clock.advance(CAPTURES_KEPT - 60);
+    let (_, open) = world.held(&["one"], "c").await;
+    let kept = async || {
+        world.service.delete_captures().await.unwrap();
+        let mut connection = world.service.store.read().await.unwrap();
+        let mut kept = Vec::new();
+        for hold in [&early, &late, &open] {
+            kept.push(holds::captured(&mut connection, hold).await.unwrap().is_some());
+            assert!(holds::find(&mut connection, hold).await.unwrap().is_some(), "the hold stays");
+        }
+        kept
+    };
+    assert_eq!(kept().await, [false, true, true]);
+    world.clock.advance(60);
+    assert_eq!(kept().await, [false, false, true]);
+    let page = world.sign_in("alice").await.get(&format!("/holds/{early}")).await.text;
+    assert!(page.contains("The captured request is not kept any more"));
+    // However long ago it was opened: what is open keeps its capture.
+    world.clock.advance(CAPTURES_KEPT * 2);
+    assert_eq!(kept().await, [false, false, true]);
 }
 
 struct Pragma(&'static str);

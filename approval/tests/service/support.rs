@@ -131,8 +131,10 @@ pub fn policy(serial: u64, change: impl FnOnce(&mut Bundle<Value>)) -> (SignedBu
 const DIRECTORY: &str = r#"
 format: 1
 people:
-  - {id: alice, name: Alice Archer, password_hash: HASH, eligibility: [{role: iam, scope: "*"}]}
-  - {id: bob, name: Bob Baker, password_hash: HASH, eligibility: [{role: iam, scope: guard}, {role: sec, scope: guard}]}
+  - {id: alice, name: Alice Archer, password_hash: HASH, links: [{iss: "https://idp.example", sub: alice}],
+     eligibility: [{role: iam, scope: "*"}]}
+  - {id: bob, name: Bob Baker, password_hash: HASH, links: [{iss: "https://idp.example", sub: bob}],
+     eligibility: [{role: iam, scope: guard}, {role: sec, scope: guard}]}
   - {id: carol, name: Carol Chen, password_hash: HASH, eligibility: [{role: iam, scope: other}]}
   - {id: dave, name: Dave Dunn, password_hash: HASH,
      eligibility: [{role: iam, scope: "*", from: 2020-01-01, until: 2021-01-01}]}

@@ -75,7 +75,11 @@ struct Row {
     id: String,
     method: Html,
     target: Html,
+    query: Option<Html>,
     agent: Html,
+    issuer: Html,
+    /// Subject and issuer of whom the agent acts for, where it acts for somebody.
+    behalf: Option<(Html, Html)>,
     owner: Option<Html>,
     rules: Vec<String>,
     deadline: u64,
@@ -91,11 +95,16 @@ impl ListPage {
         let row = |listed: Listed| {
             let deadline = listed.hold.stage.deadline().unwrap_or(listed.hold.since);
             let terms = listed.hold.terms;
+            let agent = &terms.agent;
+            let caller = agent.caller();
             Row {
                 method: line(&listed.method),
                 target: line(&format!("{}{}", listed.authority, listed.path)),
-                agent: line(&terms.agent.caller().sub),
-                owner: terms.agent.owner.as_deref().map(line),
+                query: listed.query.map(|query| text::line_with_rest(&query.text, query.rest)),
+                agent: line(&caller.sub),
+                issuer: line(&caller.iss),
+                behalf: (!agent.act.is_empty()).then(|| (line(&agent.sub), line(&agent.iss))),
+                owner: agent.owner.as_deref().map(line),
                 rules: terms.rules.into_iter().map(|rule| rule.id).collect(),
                 deadline,
                 deadline_text: distance(deadline, now),
@@ -144,10 +153,10 @@ pub(super) struct HoldPage {
     owner_unknown: Option<Html>,
     decisions: Vec<DecisionView>,
     outcomes: Vec<String>,
-    hindrance: Option<String>,
+    hindrance: Option<Html>,
     sign_in_again: bool,
     reason_required: bool,
-    problem: Option<String>,
+    problem: Option<Html>,
     reason: String,
 }
 
@@ -245,7 +254,7 @@ impl HoldPage {
             owner_unknown: detail.accountable.unknown.as_deref().map(line),
             decisions: detail.decisions.iter().map(decision_view).collect(),
             outcomes: outcomes(&hold.stage, &detail.outcomes),
-            hindrance: detail.hindrance.filter(|why| *why != Refusal::SignInAgain).map(|why| why.to_string()),
+            hindrance: detail.hindrance.filter(|why| *why != Refusal::SignInAgain).map(|why| line(&why.to_string())),
             sign_in_again: stale,
             reason_required: requirement.reason,
             problem: None,
@@ -254,7 +263,7 @@ impl HoldPage {
     }
 
     pub(super) fn with_problem(self, problem: Option<String>, reason: &str) -> Self {
-        HoldPage { problem, reason: reason.to_owned(), ..self }
+        HoldPage { problem: problem.as_deref().map(line), reason: reason.to_owned(), ..self }
     }
 }
 

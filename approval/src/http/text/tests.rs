@@ -32,6 +32,23 @@ fn unseen_characters_are_escaped_and_breaks_only_where_there_are_lines() {
 }
 
 #[test]
+fn marks_that_pile_up_are_escaped() {
+    assert_eq!(line("e\u{301}\u{323}").as_str(), "e\u{301}\u{323}");
+    let piled = line("e\u{301}\u{323}\u{302}\u{303}x").to_string();
+    assert!(piled.starts_with("e\u{301}\u{323}<span") && piled.contains("\\u{302}") && piled.contains("\\u{303}"));
+    assert_eq!(line("हिन्दी ไทย").as_str(), "हिन्दी ไทย");
+}
+
+#[test]
+fn what_would_grow_by_being_laid_out_is_shown_as_it_came() {
+    let deep = format!("{}{}", "[".repeat(60), "]".repeat(60));
+    let many = format!("[{}]", vec![deep.as_str(); 2000].join(","));
+    let view = body(many.as_bytes());
+    assert_eq!((view.form, view.html.as_str()), ("JSON", many.as_str()));
+    assert_eq!(laid_out(&many, 1000), None);
+}
+
+#[test]
 fn times_are_told_in_two_units() {
     assert_eq!(
         [span(0), span(59), span(60), span(3_725), span(90_000)],

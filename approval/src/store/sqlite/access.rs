@@ -19,14 +19,21 @@ pub async fn publisher(connection: &mut Connection, credential: &Hash) -> Result
 }
 
 impl Tx {
-    /// Adds a gateway's credential. Two of a group are valid at once, for rotation; older ones are retired.
-    pub async fn add_gateway(&mut self, group: &str, credential: &Hash, now: u64) -> Result<(), StoreError> {
+    /// Adds a gateway's credential. Two of a group are valid at once, for rotation; older ones are retired, and given
+    /// back.
+    pub async fn add_gateway(&mut self, group: &str, credential: &Hash, now: u64) -> Result<Vec<Hash>, StoreError> {
         let sql = "UPDATE gateways SET retired_at = ? WHERE grp = ? AND retired_at IS NULL AND rowid NOT IN
-                   (SELECT rowid FROM gateways WHERE grp = ? AND retired_at IS NULL ORDER BY rowid DESC LIMIT 1)";
-        sqlx::query(sql).bind(int(now)).bind(group).bind(group).execute(&mut **self).await?;
+                   (SELECT rowid FROM gateways WHERE grp = ? AND retired_at IS NULL ORDER BY rowid DESC LIMIT 1)
+                   RETURNING credential_hash";
+        let retired = sqlx::query(sql).bind(int(now)).bind(group).bind(group).fetch_all(&mut **self).await?;
+        let hash = |row: &sqlx::sqlite::SqliteRow| {
+            let text: &str = row.try_get(0)?;
+            text.parse().map_err(|_| StoreError::Corrupt("gateways.credential_hash"))
+        };
+        let retired = retired.iter().map(hash).collect::<Result<_, StoreError>>()?;
         let sql = "INSERT INTO gateways (credential_hash, grp, added_at) VALUES (?, ?, ?)";
         sqlx::query(sql).bind(credential.to_string()).bind(group).bind(int(now)).execute(&mut **self).await?;
-        Ok(())
+        Ok(retired)
     }
 
     pub async fn add_publisher(&mut self, name: &str, credential: &Hash, now: u64) -> Result<(), StoreError> {

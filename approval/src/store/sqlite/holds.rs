@@ -32,7 +32,19 @@ pub struct Listed {
     pub method: String,
     pub authority: String,
     pub path: String,
+    pub query: Option<Query>,
 }
+
+/// The beginning of a query, as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub text: String,
+    /// Bytes that were left off.
+    pub rest: u64,
+}
+
+/// The most characters of a query in a list.
+const LISTED_QUERY: u32 = 512;
 
 /// Where a list goes on: the deadline and id of the last one that was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,14 +119,18 @@ pub async fn list(
     let (deadline, id) = after.map_or(start, |place| (int(place.deadline), &place.id));
     let (sign, order) = if open { (">", "ASC") } else { ("<", "DESC") };
     let sql = sqlx::AssertSqlSafe(format!(
-        "SELECT {COLUMNS}, method, authority, path FROM holds
+        "SELECT {COLUMNS}, method, authority, path, substr(query, 1, {LISTED_QUERY}) AS query,
+         length(CAST(query AS BLOB)) AS query_bytes FROM holds
          WHERE state = ? AND (deadline, id) {sign} (?, ?) ORDER BY deadline {order}, id {order} LIMIT ?"
     ));
     let query = sqlx::query(sql).bind(state.as_str()).bind(deadline).bind(id).bind(limit);
     let listed = |row: &SqliteRow| {
         let (method, authority, path) = (row.try_get("method")?, row.try_get("authority")?, row.try_get("path")?);
         let place = Place { deadline: uint(row.try_get("deadline")?), id: row.try_get("id")? };
-        Ok(Listed { hold: hold(row)?, place, method, authority, path })
+        let query: Option<String> = row.try_get("query")?;
+        let bytes = uint(row.try_get::<Option<i64>, _>("query_bytes")?.unwrap_or_default());
+        let query = query.map(|text| Query { rest: bytes.saturating_sub(text.len() as u64), text });
+        Ok(Listed { hold: hold(row)?, place, method, authority, path, query })
     };
     query.fetch_all(connection).await?.iter().map(listed).collect()
 }
@@ -173,9 +189,9 @@ impl Tx {
     pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold) -> Result<(), StoreError> {
         let terms = &hold.terms;
         let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
-                   rules, policy_id, policy_rev, policy_serial, method, authority, path, agent_reason, idempotency_key,
-                   opened_at, state, since, deadline)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
+                   idempotency_key, opened_at, state, since, deadline)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(&terms.id)
             .bind(&terms.group)
@@ -192,6 +208,7 @@ impl Tx {
             .bind(&ask.request.method)
             .bind(&ask.request.authority)
             .bind(&ask.request.path)
+            .bind(&ask.request.query)
             .bind(&ask.agent_reason)
             .bind(&ask.idempotency_key)
             .bind(int(hold.opened_at))
@@ -203,6 +220,13 @@ impl Tx {
         let query = sqlx::query("INSERT INTO captures (hold, request) VALUES (?, ?)").bind(&terms.id);
         query.bind(serde_json::to_vec(&ask.request)?).execute(&mut **self).await?;
         Ok(())
+    }
+
+    /// Deletes what was captured of holds that ended at or before `until`; says of how many.
+    pub async fn delete_captures(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM captures WHERE hold IN (SELECT hold FROM captures JOIN holds ON holds.id = hold
+                   WHERE state NOT IN ('pending', 'approved') AND since <= ? LIMIT ?)";
+        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
     }
 
     /// Brings a hold from the state that was read to another. `false`: it is not in that state any more.
