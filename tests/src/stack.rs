@@ -83,7 +83,6 @@ pub struct Stack {
     pub envoy: Process,
     passwords: Vec<(&'static str, String)>,
     publisher: String,
-    policy: PathBuf,
     places: Places,
     folder: PathBuf,
     _proxy: Option<Proxy>,
@@ -146,7 +145,6 @@ impl Stack {
             envoy,
             passwords,
             publisher,
-            policy,
             places,
             folder,
             _proxy: proxy,
@@ -154,7 +152,7 @@ impl Stack {
         };
         stack.start_approval().await?;
         say("publishing the policy");
-        stack.publish(1)?;
+        stack.publish(1, &policy)?;
         say("starting Envoy with the filter");
         stack.start_envoy().await?;
         Ok(stack)
@@ -203,12 +201,17 @@ impl Stack {
         answer.is_ok_and(|answer| answer.status == 200 && answer.header(MARK).is_some())
     }
 
-    /// Compiles, signs and publishes the stack's rule file.
-    pub fn publish(&self, serial: u64) -> Result<()> {
+    /// Compiles, signs and publishes another rule file in place of the stack's.
+    pub fn publish_text(&self, serial: u64, policy: &str) -> Result<()> {
+        self.publish(serial, &write(&self.folder.join(format!("policy.{serial}.yaml")), policy)?)
+    }
+
+    /// Compiles, signs and publishes a rule file.
+    fn publish(&self, serial: u64, policy: &Path) -> Result<()> {
         let bundle = text(&self.folder.join(format!("policy.{serial}.bundle")));
         let key = text(&self.folder.join("keys/authors.jwk"));
         let serial = serial.to_string();
-        self.places.holdgate(&["build", &text(&self.policy), "--out", &bundle, "--serial", &serial, "--sign", &key])?;
+        self.places.holdgate(&["build", &text(policy), "--out", &bundle, "--serial", &serial, "--sign", &key])?;
         let to = format!("http://{}", self.ports.people());
         let credential = [("HOLDGATE_PUBLISHER_CREDENTIAL", self.publisher.as_str())];
         self.places.holdgate_with(&["publish", &bundle, "--to", &to], &credential)

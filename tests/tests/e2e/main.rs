@@ -7,6 +7,7 @@ mod common;
 mod failures;
 mod held;
 mod mass;
+mod policy;
 mod refusals;
 mod routine;
 mod tampered;

@@ -1,0 +1,92 @@
+//! A new policy while the gateway runs.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use holdgate_protocol::{bundle::SignedBundle, from_b64url};
+use holdgate_tests::{
+    identity::new_key,
+    reviewer::Verdict,
+    stack::{Options, Places},
+    tamper::Exchange,
+    until,
+    upstream::MARK,
+};
+use hyper::Method;
+
+use crate::common::{LIMIT, assert_problem, pending_hold, start_with};
+
+/// The shipped policy with one more rule.
+fn shipped_with(rule: &str) -> String {
+    let shipped = std::fs::read_to_string(Places::find().unwrap().shipped_policy()).unwrap();
+    assert_eq!(shipped.matches("\nrules:\n").count(), 1);
+    shipped.replace("\nrules:\n", &format!("\nrules:\n{rule}\n"))
+}
+
+const OPEN: &str = "  - id: extra.open
+    effect: allow
+    match:
+      - http: {methods: [POST], path: /iam/users}
+";
+
+const FREEZE: &str = "  - id: extra.freeze
+    effect: deny
+    reason: Nobody is deleted today.
+    match:
+      - http: {methods: [DELETE], path: /iam/**}
+";
+
+/// Whoever stands between filter and service can hand over another bundle, but not one that the authors signed.
+#[tokio::test(flavor = "multi_thread")]
+async fn bundle_that_the_authors_did_not_sign_is_not_put_in_force() {
+    let forging = Arc::new(AtomicBool::new(true));
+    let forge = forging.clone();
+    let stranger = new_key().unwrap();
+    let hook = move |exchange: &mut Exchange| {
+        if exchange.target.starts_with("/v1/bundles/") && forge.load(Ordering::SeqCst) {
+            let signed: SignedBundle = serde_json::from_slice(&exchange.answer).unwrap();
+            // The first start needs a policy; only the second one is tampered with.
+            let bytes = from_b64url(&signed.bundle).unwrap();
+            if String::from_utf8_lossy(&bytes).contains("extra.open") {
+                exchange.answer = serde_json::to_vec(&SignedBundle::sign(&bytes, &stranger)).unwrap().into();
+            }
+        }
+    };
+    let stack = start_with(Options { tamper: Some(Arc::new(hook)), ..Options::default() }).await;
+    let call = || stack.agent().post("/iam/users", "{\"name\":\"jo\"}");
+    assert_problem(&call().send().await.unwrap(), 403, "denied");
+
+    stack.publish_text(2, &shipped_with(OPEN)).unwrap();
+    let refused = || stack.envoy.log().contains("is not put in force: the signature does not count");
+    until("the bundle to be refused", LIMIT, async || refused().then_some(())).await.unwrap();
+    assert_problem(&call().send().await.unwrap(), 403, "denied");
+    assert!(stack.passes_routine().await, "the policy in force stays");
+
+    forging.store(false, Ordering::SeqCst);
+    until("the new policy to be in force", LIMIT, async || {
+        call().send().await.unwrap().header(MARK).is_some().then_some(())
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_waited_meets_the_policy_of_the_moment_it_is_woken() {
+    let stack = start_with(Options::default()).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let target = "/iam/users/2";
+    let delete = |target: &str| stack.agent().call(Method::DELETE, target).send();
+    let waiting = tokio::spawn(delete(target));
+    let hold = pending_hold(&alice, target).await;
+    stack.publish_text(2, &shipped_with(FREEZE)).unwrap();
+    // What no rule named before is what the new rule denies now.
+    let frozen = async || (delete("/iam/nothing/here").await.unwrap().json()["rule"] == "extra.freeze").then_some(());
+    until("the new policy to be in force", LIMIT, frozen).await.unwrap();
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    let answer = waiting.await.unwrap().unwrap();
+    assert_problem(&answer, 403, "denied");
+    assert_eq!(answer.json()["rule"], "extra.freeze");
+    assert!(stack.upstream.seen_at(target).is_empty());
+}
