@@ -27,7 +27,8 @@ pub type StreamId = u32;
 /// Gives 16 random bytes; `None` where the host has no randomness, and then nothing is held or let through by a grant.
 pub type Nonce = Box<dyn FnMut() -> Option<[u8; 16]>>;
 
-/// The most streams that are answered in one VM entry: V8's stack ends at about 300 (facts of Envoy's deferred replies).
+/// The most streams that are answered in one VM entry: Envoy runs the replies one inside the other, and V8's stack ends at
+/// about 300.
 const MAX_REPLIES: usize = 64;
 
 /// The most woken streams that are evaluated again in one VM entry.
