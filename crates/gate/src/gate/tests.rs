@@ -234,6 +234,7 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     desk.decide("h1", "approved");
     let done = desk.tick();
     assert_eq!((done.replies[0].1, done.replies[0].2["rule"].as_str()), (403, Some("freeze")));
+    assert!(done.reports.is_empty(), "the approval was used up for nothing: {:?}", done.reports);
 
     // Another requirement: the approval was for the old one.
     let mut desk = Desk::ready();
@@ -244,7 +245,7 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     desk.decide("h1", "approved");
     let done = desk.tick();
     assert_eq!(problem(&done.replies[0].2), "cancelled");
-    assert!(done.forwarded.is_empty());
+    assert!(done.forwarded.is_empty() && done.reports.is_empty());
 
     // The same requirement under a new revision: redeemed.
     let mut desk = Desk::ready();
