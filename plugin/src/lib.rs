@@ -169,7 +169,13 @@ impl Context for Stream {
         if let (Phase::Waiting, Some(shared)) = (self.phase, self.shared.clone()) {
             let answer = host::answer(headers, body);
             let step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, answer);
-            self.carry_out(&shared, step);
+            // Nothing is returned to the host here: a paused request is told to go on.
+            if let Step::Forward(permit) = step {
+                self.phase = Phase::Passing;
+                host::resume(permit);
+            } else {
+                self.carry_out(&shared, step);
+            }
         }
     }
 

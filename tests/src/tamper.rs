@@ -70,7 +70,12 @@ async fn forward(request: Request<Incoming>, service: SocketAddr, hook: Hook) ->
     }
     let answer = exchange(service, onward.body(Payload::whole(body.clone()))?).await?;
     let mut exchange = Exchange { target, request: body, status: answer.status, answer: answer.body };
-    hook(&mut exchange);
+    // A hook may keep an answer back; the other streams of its connection go on.
+    let exchange = tokio::task::spawn_blocking(move || {
+        hook(&mut exchange);
+        exchange
+    })
+    .await?;
     let response = Response::builder().status(exchange.status).header("content-type", "application/json");
     Ok(response.body(Full::new(exchange.answer))?)
 }

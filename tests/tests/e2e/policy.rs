@@ -1,8 +1,9 @@
 //! A new policy while the gateway runs.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
+    mpsc,
 };
 
 use holdgate_protocol::{bundle::SignedBundle, from_b64url};
@@ -15,8 +16,9 @@ use holdgate_tests::{
     upstream::MARK,
 };
 use hyper::Method;
+use serde_json::json;
 
-use crate::common::{LIMIT, assert_problem, pending_hold, start_with};
+use crate::common::{LIMIT, assert_problem, pending_hold, start_with, ticket};
 
 /// The shipped policy with one more rule.
 fn shipped_with(rule: &str) -> String {
@@ -89,4 +91,43 @@ async fn request_that_waited_meets_the_policy_of_the_moment_it_is_woken() {
     assert_problem(&answer, 403, "denied");
     assert_eq!(answer.json()["rule"], "extra.freeze");
     assert!(stack.upstream.seen_at(target).is_empty());
+}
+
+/// The answer that says `approved` is kept back until a newer policy allows the request: it goes on, and does not hang.
+#[tokio::test(flavor = "multi_thread")]
+async fn request_that_is_allowed_by_the_time_its_hold_is_found_goes_on() {
+    let (arrived, arrival) = mpsc::channel();
+    let (go, gone) = mpsc::channel::<()>();
+    let gone = Mutex::new(gone);
+    let hook = move |exchange: &mut Exchange| {
+        if exchange.target == "/v1/holds" && String::from_utf8_lossy(&exchange.answer).contains("\"approved\"") {
+            arrived.send(()).unwrap();
+            gone.lock().unwrap().recv_timeout(LIMIT).unwrap();
+        }
+        // The service cancels the hold with the policy that asked for it; that news is late.
+        if exchange.target.starts_with("/v1/feed") && exchange.status == 200 {
+            let mut page: serde_json::Value = serde_json::from_slice(&exchange.answer).unwrap();
+            page["items"].as_array_mut().unwrap().retain(|item| item["type"] != "hold");
+            exchange.answer = page.to_string().into();
+        }
+    };
+    let plugin = json!({"max_wait": "1s", "approval": {"timeout": "60s"}});
+    let stack = start_with(Options { plugin, tamper: Some(Arc::new(hook)), ..Options::default() }).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let delete = |target: &str| stack.agent().call(Method::DELETE, target).send();
+    let hold = ticket(&delete("/iam/users/2").await.unwrap());
+    assert_eq!(alice.decide(&hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+
+    let retry = tokio::spawn(delete("/iam/users/2"));
+    tokio::task::spawn_blocking(move || arrival.recv_timeout(LIMIT)).await.unwrap().unwrap();
+    let shipped = std::fs::read_to_string(Places::find().unwrap().shipped_policy()).unwrap();
+    let head = shipped.split("\nrules:\n").next().unwrap();
+    let open = "  - id: open\n    effect: allow\n    match:\n      - http: {path: /iam/**}\n";
+    stack.publish_text(2, &format!("{head}\nrules:\n{open}")).unwrap();
+    let allowed = async || delete("/iam/nothing/here").await.unwrap().header(MARK).map(|_| ());
+    until("the new policy to be in force", LIMIT, allowed).await.unwrap();
+    go.send(()).unwrap();
+    let answer = tokio::time::timeout(LIMIT, retry).await.unwrap().unwrap().unwrap();
+    assert!(answer.header(MARK).is_some(), "{} {}", answer.status, answer.text());
+    assert_eq!(stack.upstream.seen_at("/iam/users/2").len(), 1);
 }

@@ -1,7 +1,5 @@
 //! What happens to a request in its own callbacks: head, body, the answers to its callouts, its end.
 
-use std::rc::Rc;
-
 use holdgate_engine::{Body, Checkpoint, Head as HeadVerdict, Policy, Request, RuleIndex, Verdict};
 use holdgate_protocol::{
     Json, b64url,
@@ -122,7 +120,7 @@ impl Gate {
         self.refuse_stale(now)?;
         self.refuse_lapsed(now, identity.as_ref())?;
         let needed = policy.evaluate_head(&request(&head, identity.as_ref(), Body::Unread)) == HeadVerdict::NeedsBody;
-        let parsed = Parsed::of(&head, &body);
+        let parsed = Parsed::of(&policy, &head, &body);
         if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
             return Err(reply.clone());
         }
@@ -296,7 +294,7 @@ impl Gate {
         let Some(policy) = self.policy.as_deref() else { return Err(unavailable("The policy is gone.").reply()) };
         let unchanged = policy.reference().rev == held.revision;
         let parsed = match &held.body {
-            Some(body) => Parsed::of(&held.head, body),
+            Some(body) => Parsed::of(policy, &held.head, body),
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
@@ -359,8 +357,9 @@ enum Parsed {
 }
 
 impl Parsed {
-    fn of(head: &Head, body: &[u8]) -> Self {
-        if body.is_empty() {
+    fn of(policy: &Policy, head: &Head, body: &[u8]) -> Self {
+        // Where no rule looks into bodies, it does not matter what is in this one.
+        if body.is_empty() || !policy.needs().body {
             return Parsed::Empty;
         }
         if let Err(reply) = readable(head) {
@@ -406,7 +405,7 @@ fn readable(head: &Head) -> Result<(), Reply> {
     refuse("The policy looks into the body; send it as application/json in UTF-8, with a content-type that says so.")
 }
 
-fn pass_or_deny(policy: &Rc<Policy>, verdict: Verdict) -> Result<Step, Reply> {
+fn pass_or_deny(policy: &Policy, verdict: Verdict) -> Result<Step, Reply> {
     match (Permit::of_verdict(verdict), verdict) {
         (Some(permit), _) => Ok(Step::Forward(permit)),
         (None, Verdict::Deny(rule)) => Err(denied_by_policy(policy, rule)),
