@@ -1,9 +1,10 @@
 //! `match` to compiled conditions.
 
 use holdgate_engine::{
-    Atom, Conditions, Template, Test,
-    conditions::{BodyPart, Claim, List, Literal},
+    Atom, Attribute, Conditions, Template, Test,
+    conditions::{List, Literal, ValueTest},
 };
+use holdgate_protocol::Pointer;
 
 use crate::{
     node::{Member, Node, Value},
@@ -35,7 +36,7 @@ enum Kind {
 pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
     let entries = reader.filled_list(node, "`match`")?;
     let any: Vec<_> = entries.iter().map(|entry| read_entry(reader, entry)).collect();
-    Some(Conditions { any: any.into_iter().collect::<Option<_>>()? })
+    Some(Conditions { any: any.into_iter().collect::<Option<_>>()?, when: None })
 }
 
 fn read_entry(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Atom>> {
@@ -52,8 +53,7 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Atom>> {
         for Member { key, at, value } in reader.members(body, "`body`").unwrap_or_default() {
             let tests = read_value(reader, value, Kind::Any);
             if let Some(pointer) = reader.pointer(key, *at) {
-                let part = |test| Atom::Body(BodyPart { pointer: pointer.clone(), test });
-                atoms.extend(tests.into_iter().map(part));
+                atoms.extend(tests.into_iter().map(|is| test(Attribute::Body(pointer.clone()), is)));
             }
         }
     }
@@ -70,15 +70,21 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Atom>> {
 fn read_http(reader: &mut Reader<'_>, node: &Node, atoms: &mut Vec<Atom>) -> Option<()> {
     let fields = reader.fields(node, &HTTP)?;
     if let Some(methods) = fields.get("methods") {
-        atoms.extend(read_methods(reader, methods).map(Atom::Method));
+        let methods = read_methods(reader, methods);
+        atoms.extend(methods.map(|methods| test(Attribute::Method, Test::In(List::strings(methods)))));
     }
     if let Some(path) = fields.get("path") {
-        atoms.extend(read_template(reader, path).map(Atom::Path));
+        let template = read_template(reader, path);
+        atoms.extend(template.map(|template| test(Attribute::Path, Test::Template(template))));
     }
     if let Some(host) = fields.get("host") {
-        atoms.extend(read_value(reader, host, Kind::Host).into_iter().map(Atom::Host));
+        atoms.extend(read_value(reader, host, Kind::Host).into_iter().map(|is| test(Attribute::Host, is)));
     }
     if fields.is_empty() { reader.error(node.span, "`http` is empty") } else { Some(()) }
+}
+
+fn test(of: Attribute, is: Test) -> Atom {
+    Atom::Value(ValueTest { of, is })
 }
 
 fn read_methods(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
@@ -118,19 +124,18 @@ fn read_template(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
 fn read_agent(reader: &mut Reader<'_>, node: &Node, atoms: &mut Vec<Atom>) -> Option<()> {
     let fields = reader.fields(node, &AGENT)?;
     if let Some(exists) = fields.get("exists") {
-        atoms.extend(reader.bool(exists, "`exists`").map(Atom::AgentExists));
+        atoms.extend(reader.bool(exists, "`exists`").map(|exists| test(Attribute::Agent, Test::Exists(exists))));
     }
-    let mut text = |key: &str, atom: fn(Test) -> Atom| {
+    for (key, of) in [("id", Attribute::AgentId), ("issuer", Attribute::AgentIssuer), ("owner", Attribute::AgentOwner)]
+    {
         let tests = fields.get(key).map(|value| read_value(reader, value, Kind::Text)).unwrap_or_default();
-        atoms.extend(tests.into_iter().map(atom));
-    };
-    text("id", Atom::AgentId);
-    text("issuer", Atom::AgentIssuer);
-    text("owner", Atom::AgentOwner);
+        atoms.extend(tests.into_iter().map(|is| test(of.clone(), is)));
+    }
     if let Some(claims) = fields.get("claims") {
-        for Member { key, value, .. } in reader.members(claims, "`claims`")? {
-            let tests = read_value(reader, value, Kind::Any);
-            atoms.extend(tests.into_iter().map(|test| Atom::Claim(Claim { name: key.clone(), test })));
+        for Member { key, value: node, .. } in reader.members(claims, "`claims`")? {
+            let tests = read_value(reader, node, Kind::Any);
+            let claim = Attribute::Claim(Pointer::of([key]));
+            atoms.extend(tests.into_iter().map(|is| test(claim.clone(), is)));
         }
     }
     if fields.is_empty() { reader.error(node.span, "`agent` is empty") } else { Some(()) }
@@ -223,8 +228,8 @@ fn read_list(reader: &mut Reader<'_>, node: &Node, kind: Kind) -> Option<List> {
         }
     }
     match (strings.is_empty(), numbers.is_empty()) {
-        (false, true) => Some(List::Strings(strings)),
-        (true, false) => Some(List::Numbers(numbers)),
+        (false, true) => Some(List::strings(strings)),
+        (true, false) => Some(List::numbers(numbers)),
         _ => {
             let help = "write two entries of `match`, or put the numbers in quotes if they are texts";
             reader.error_with_help(node.span, "a list of values has one type: all texts or all numbers".into(), help)

@@ -80,7 +80,7 @@ impl Example {
             claims: &agent.claims,
         });
         let body = self.body.as_ref().map_or(Body::Empty, Body::Json);
-        Request { method: &self.method, host: &self.host, path: &self.path, agent, body }
+        Request { agent, body, ..Request::new(&self.method, &self.host, &self.path) }
     }
 }
 

@@ -48,16 +48,19 @@ fn conditions_have_this_form() {
     let bytes = build(&[("p.yaml", FILE)], "p", 7).unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let expected = concat!(
-        r#""conditions":{"any":[[{"method":["POST","PUT"]},{"path":"/%C3%A4/{user}/**"},"#,
-        r#"{"host":{"equals":{"string":"api.example"}}},{"agent_exists":true},{"agent_id":{"prefix":"b"}},"#,
-        r#"{"claim":{"name":"risk","test":{"lte":"1e2"}}},{"claim":{"name":"risk","test":{"gt":"0.50"}}},"#,
-        r#"{"claim":{"name":"team","test":{"in":{"strings":["x","y"]}}}},"#,
-        r#"{"body":{"pointer":"/role~1s/0","test":{"equals":{"number":"1.0"}}}},"#,
-        r#"{"body":{"pointer":"/role~1s/0","test":{"exists":false}}},"#,
-        r#"{"body":{"pointer":"","test":{"not_in":{"numbers":["1","2.50"]}}}}],[{"path":"/b"}]]}"#,
+        r#""conditions":{"any":[[{"value":{"is":{"in":{"strings":["POST","PUT"]}},"of":"method"}},"#,
+        r#"{"value":{"is":{"template":"/%C3%A4/{user}/**"},"of":"path"}},"#,
+        r#"{"value":{"is":{"equals":{"string":"api.example"}},"of":"host"}},"#,
+        r#"{"value":{"is":{"exists":true},"of":"agent"}},{"value":{"is":{"prefix":"b"},"of":"agent_id"}},"#,
+        r#"{"value":{"is":{"lte":"1e2"},"of":{"claim":"/risk"}}},{"value":{"is":{"gt":"0.50"},"of":{"claim":"/risk"}}},"#,
+        r#"{"value":{"is":{"in":{"strings":["x","y"]}},"of":{"claim":"/team"}}},"#,
+        r#"{"value":{"is":{"equals":{"number":"1.0"}},"of":{"body":"/role~1s/0"}}},"#,
+        r#"{"value":{"is":{"exists":false},"of":{"body":"/role~1s/0"}}},"#,
+        r#"{"value":{"is":{"not_in":{"numbers":["1","2.50"]}},"of":{"body":""}}}],"#,
+        r#"[{"value":{"is":{"template":"/b"},"of":"path"}}]]}"#,
     );
     assert!(text.contains(expected), "{text}");
-    let needs = r#""needs":{"body":true,"claims":["risk","team"],"headers":[],"mcp":false}"#;
+    let needs = r#""needs":{"body":true,"claims":["risk","team"],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#;
     assert!(text.contains(needs), "{text}");
 }
 

@@ -1,53 +1,138 @@
-//! The compiled conditions of a rule: an OR of ANDs of typed atoms.
+//! The compiled conditions of a rule: an OR of ANDs of typed atoms, and what `when` adds to each of them.
 
-use holdgate_protocol::{Json, Pointer, bundle::Effect};
+use holdgate_protocol::{Pointer, bundle::Effect};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Body, Request, Template,
-    decimal::{Decimal, Number},
-    truth::Truth,
-};
+use crate::{Glob, Pattern, Request, Template, Truth, Window, decimal::Number};
 
-/// When a rule applies: one entry at least in which every atom is true.
+/// When a rule applies: one entry at least in which every atom is true, and `when` is true as well.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Conditions {
     pub any: Vec<Vec<Atom>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<Expr>,
 }
 
-/// One typed test of one attribute. An atom that is not in this list is refused when a bundle is loaded.
+/// A condition in negation normal form: only atoms are negated.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Expr {
+    All(Vec<Expr>),
+    Any(Vec<Expr>),
+    Is(Atom),
+    IsNot(Atom),
+}
+
+/// One typed condition. An atom that is not in this list is refused when a bundle is loaded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Atom {
-    /// One of these methods, which are case-sensitive (RFC 9110 section 9.1).
-    Method(Vec<String>),
-    /// The host; texts of the test are in lower case.
-    Host(Test),
-    Path(Template),
-    /// Whether the request has a verified agent.
-    AgentExists(bool),
-    AgentId(Test),
-    AgentIssuer(Test),
-    AgentOwner(Test),
-    Claim(Claim),
-    Body(BodyPart),
+    Value(ValueTest),
+    Compare(Comparison),
+    Rate(Rate),
+    Time(Window),
 }
 
-/// A test of one claim of the agent's token.
+/// A test of one attribute.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Claim {
+pub struct ValueTest {
+    pub of: Attribute,
+    pub is: Test,
+}
+
+/// Two attributes compared with one another: both texts, both numbers or both booleans.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    pub left: Attribute,
+    pub is: Order,
+    pub right: Attribute,
+}
+
+/// How two values stand to one another. Texts and booleans are equal or not; numbers have an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    Eq,
+    Ne,
+    Lt,
+    Lte,
+    Gt,
+    Gte,
+}
+
+/// More than `over` requests within a sliding window, this one included.
+///
+/// What is counted are the requests for which no other atom of the entry, and not `when`, is false.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub over: u64,
+    /// The length of the window in seconds.
+    pub per: u64,
+    pub by: By,
+    /// The place of its counter among [`crate::Policy::rates`]; given when the bundle is loaded.
+    #[serde(skip)]
+    pub slot: usize,
+}
+
+/// Whose requests are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum By {
+    /// Those of each agent for itself.
+    Agent,
+    /// All that the rule's entry counts.
+    Rule,
+}
+
+/// What a test looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Attribute {
+    Method,
+    /// The host in lower case, without its port.
+    Host,
+    /// Without the query.
+    Path,
+    /// Whether the request has a verified agent; of it only `exists` can be asked.
+    Agent,
+    AgentId,
+    AgentIssuer,
+    AgentOwner,
+    /// A value within the claims of the agent's token.
+    Claim(Pointer),
+    /// A value within the JSON body.
+    Body(Pointer),
+    /// The values of a query parameter.
+    Query(String),
+    /// The values of a header; its name is in lower case.
+    Header(String),
+    Tag(Tag),
+    McpMethod,
+    McpTool,
+    /// A value within the arguments of an MCP tool call.
+    McpArg(Pointer),
+}
+
+/// What is said about a request: a model's confidence, a risk score.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tag {
     pub name: String,
-    pub test: Test,
+    pub source: Source,
 }
 
-/// A test of one value in the body.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BodyPart {
-    pub pointer: Pointer,
-    pub test: Test,
+/// Where a tag comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    /// Asserted: a header (its name in lower case), in which the agent may lie.
+    Header(String),
+    /// Verified: a claim of the agent's token.
+    Claim(Pointer),
 }
 
 /// What is asked of a value. Only `exists` is known for a value that is missing, null or of another type.
@@ -66,6 +151,22 @@ pub enum Test {
     Suffix(String),
     /// The value is a text in which this one occurs.
     Contains(String),
+    /// The value is a text in which the pattern matches somewhere.
+    Matches(Pattern),
+    Glob(Glob),
+    /// Of the path only.
+    Template(Template),
+    Size(Size),
+    /// The value is a list in which this one occurs.
+    Includes(Literal),
+}
+
+/// How many characters a text, items a list or members an object has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Size {
+    pub min: u64,
+    pub max: Option<u64>,
 }
 
 /// A value to compare with.
@@ -77,7 +178,7 @@ pub enum Literal {
     Bool(bool),
 }
 
-/// Values of one type to compare with.
+/// Values of one type to compare with: rising, none twice.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum List {
@@ -85,38 +186,15 @@ pub enum List {
     Numbers(Vec<Number>),
 }
 
-/// An attribute of a request, as a test sees it.
-#[derive(Clone, Copy)]
-enum Value<'a> {
-    Missing,
-    Pending,
-    Text(&'a str),
-    Number(&'a str),
-    Bool(bool),
-    /// Null, an array or an object: it is there, and nothing more can be asked of it.
-    Other,
-}
-
 impl Conditions {
-    /// Whether the conditions of a rule with this effect hold.
+    /// What the conditions of a rule with this effect say about a request.
     ///
     /// Where there is no agent, an entry that allows must say so (`agent: {exists: false}`): a rule that was written
     /// with agents in mind does not open for everybody.
-    pub(crate) fn evaluate(&self, effect: Effect, request: &Request<'_>) -> Truth {
-        let anonymous = effect == Effect::Allow && request.agent.is_none();
+    pub fn truth(&self, effect: Effect, request: &Request<'_>) -> Truth {
         let mut any = Truth::False;
         for entry in &self.any {
-            if anonymous && !entry.contains(&Atom::AgentExists(false)) {
-                continue;
-            }
-            let mut all = Truth::True;
-            for atom in entry {
-                all = all.and(atom.evaluate(request));
-                if all == Truth::False {
-                    break;
-                }
-            }
-            any = any.or(all);
+            any = any.or(self.entry_truth(entry, effect, request));
             if any == Truth::True {
                 break;
             }
@@ -124,70 +202,87 @@ impl Conditions {
         any
     }
 
-    /// All atoms, entry by entry.
+    /// What one entry says, `when` included.
+    pub(crate) fn entry_truth(&self, entry: &[Atom], effect: Effect, request: &Request<'_>) -> Truth {
+        if effect == Effect::Allow && request.agent.is_none() && !opens_for_everybody(entry) {
+            return Truth::False;
+        }
+        let mut all = Truth::True;
+        for atom in entry {
+            all = all.and(atom.truth(effect, request));
+            if all == Truth::False {
+                return all;
+            }
+        }
+        self.when.as_ref().map_or(all, |when| all.and(when.truth(effect, request)))
+    }
+
+    /// All atoms, entry by entry, then those of `when`.
     pub fn atoms(&self) -> impl Iterator<Item = &Atom> {
-        self.any.iter().flatten()
+        let when = self.when.iter().flat_map(Expr::atoms);
+        self.any.iter().flatten().chain(when)
+    }
+
+    /// The most atoms that one request makes the rule evaluate.
+    pub fn steps(&self) -> usize {
+        let when = self.when.iter().flat_map(Expr::atoms).count();
+        self.any.iter().map(|entry| entry.len() + when).sum()
+    }
+}
+
+/// Whether an entry of a rule that allows counts for requests without an agent too.
+pub fn opens_for_everybody(entry: &[Atom]) -> bool {
+    let none = |atom: &Atom| matches!(atom, Atom::Value(ValueTest { of: Attribute::Agent, is: Test::Exists(false) }));
+    entry.iter().any(none)
+}
+
+impl Expr {
+    /// All atoms, from left to right.
+    pub fn atoms(&self) -> Box<dyn Iterator<Item = &Atom> + '_> {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) => Box::new(parts.iter().flat_map(Expr::atoms)),
+            Expr::Is(atom) | Expr::IsNot(atom) => Box::new(std::iter::once(atom)),
+        }
+    }
+
+    /// How many levels lie below this one, counting no further than `limit`.
+    pub(crate) fn depth(&self, limit: usize) -> usize {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) if limit > 0 => {
+                1 + parts.iter().map(|part| part.depth(limit - 1)).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    pub(crate) fn has_empty_list(&self) -> bool {
+        match self {
+            Expr::All(parts) | Expr::Any(parts) => parts.is_empty() || parts.iter().any(Expr::has_empty_list),
+            Expr::Is(_) | Expr::IsNot(_) => false,
+        }
     }
 }
 
 impl Atom {
-    pub(crate) fn evaluate(&self, request: &Request<'_>) -> Truth {
-        let agent = request.agent;
-        let text = |text: Option<&str>, test: &Test| test.evaluate(text.map_or(Value::Missing, Value::Text));
-        match self {
-            Atom::Method(methods) => methods.iter().any(|method| method == request.method).into(),
-            Atom::Host(test) => text(Some(request.host), test),
-            Atom::Path(template) => template.matches(request.path).into(),
-            Atom::AgentExists(wanted) => (agent.is_some() == *wanted).into(),
-            Atom::AgentId(test) => text(agent.map(|agent| agent.id), test),
-            Atom::AgentIssuer(test) => text(agent.map(|agent| agent.iss), test),
-            Atom::AgentOwner(test) => text(agent.and_then(|agent| agent.owner), test),
-            Atom::Claim(Claim { name, test }) => {
-                let claims = agent.and_then(|agent| agent.claims.as_object());
-                test.evaluate(Value::of(claims.and_then(|claims| claims.get(name))))
-            }
-            Atom::Body(BodyPart { pointer, test }) => test.evaluate(match request.body {
-                Body::Unread => Value::Pending,
-                Body::Empty => Value::Missing,
-                Body::Json(body) => Value::of(body.at(pointer)),
-            }),
-        }
+    /// The attributes that the atom looks at.
+    pub fn attributes(&self) -> impl Iterator<Item = &Attribute> {
+        let (first, second) = match self {
+            Atom::Value(test) => (Some(&test.of), None),
+            Atom::Compare(comparison) => (Some(&comparison.left), Some(&comparison.right)),
+            Atom::Rate(_) | Atom::Time(_) => (None, None),
+        };
+        first.into_iter().chain(second)
     }
 }
 
-impl<'a> Value<'a> {
-    fn of(json: Option<&'a Json>) -> Self {
-        match json {
-            None => Value::Missing,
-            Some(Json::String(text)) => Value::Text(text),
-            Some(Json::Number(number)) => Value::Number(number.as_str()),
-            Some(Json::Bool(value)) => Value::Bool(*value),
-            Some(Json::Null | Json::Array(_) | Json::Object(_)) => Value::Other,
-        }
+impl Attribute {
+    /// Whether the agent can choose the value at will and nothing follows from it: a tag in a header.
+    pub fn is_asserted(&self) -> bool {
+        matches!(self, Attribute::Tag(Tag { source: Source::Header(_), .. }))
     }
 }
 
 impl Test {
-    fn evaluate(&self, value: Value<'_>) -> Truth {
-        match (self, value) {
-            (_, Value::Pending) => Truth::Pending,
-            (Test::Exists(wanted), value) => (!matches!(value, Value::Missing) == *wanted).into(),
-            (Test::Equals(Literal::String(wanted)), Value::Text(text)) => (wanted == text).into(),
-            (Test::Equals(Literal::Bool(wanted)), Value::Bool(value)) => (*wanted == value).into(),
-            (Test::Equals(Literal::Number(wanted)), value) => compared(value, |number| number == wanted.as_decimal()),
-            (Test::In(list), value) => list.holds(value),
-            (Test::NotIn(list), value) => list.holds(value).not(),
-            (Test::Lt(limit), value) => compared(value, |number| number < limit.as_decimal()),
-            (Test::Lte(limit), value) => compared(value, |number| number <= limit.as_decimal()),
-            (Test::Gt(limit), value) => compared(value, |number| number > limit.as_decimal()),
-            (Test::Gte(limit), value) => compared(value, |number| number >= limit.as_decimal()),
-            (Test::Prefix(prefix), Value::Text(text)) => text.starts_with(prefix.as_str()).into(),
-            (Test::Suffix(suffix), Value::Text(text)) => text.ends_with(suffix.as_str()).into(),
-            (Test::Contains(part), Value::Text(text)) => text.contains(part.as_str()).into(),
-            _ => Truth::Unknown,
-        }
-    }
-
     /// The texts that the test compares with.
     pub(crate) fn texts(&self) -> &[String] {
         match self {
@@ -198,32 +293,30 @@ impl Test {
             _ => &[],
         }
     }
-
-    pub(crate) fn has_empty_list(&self) -> bool {
-        matches!(self, Test::In(list) | Test::NotIn(list) if list.is_empty())
-    }
 }
 
 impl List {
-    fn holds(&self, value: Value<'_>) -> Truth {
-        match (self, value) {
-            (List::Strings(list), Value::Text(text)) => list.iter().any(|other| other == text).into(),
-            (List::Numbers(list), value) => {
-                compared(value, |number| list.iter().any(|other| other.as_decimal() == number))
-            }
-            _ => Truth::Unknown,
-        }
+    /// A list of these texts: sorted, each once.
+    pub fn strings(texts: impl IntoIterator<Item = String>) -> List {
+        let mut list: Vec<String> = texts.into_iter().collect();
+        list.sort();
+        list.dedup();
+        List::Strings(list)
     }
 
-    fn is_empty(&self) -> bool {
+    /// A list of these numbers: sorted by value, each value once.
+    pub fn numbers(numbers: impl IntoIterator<Item = Number>) -> List {
+        let mut list: Vec<Number> = numbers.into_iter().collect();
+        list.sort_by(|a, b| a.as_decimal().cmp(&b.as_decimal()).then_with(|| a.as_str().cmp(b.as_str())));
+        list.dedup_by(|a, b| a.as_decimal() == b.as_decimal());
+        List::Numbers(list)
+    }
+
+    /// Whether the list has an item, and its items rise.
+    pub(crate) fn is_sound(&self) -> bool {
         match self {
-            List::Strings(list) => list.is_empty(),
-            List::Numbers(list) => list.is_empty(),
+            List::Strings(list) => !list.is_empty() && list.is_sorted_by(|a, b| a < b),
+            List::Numbers(list) => !list.is_empty() && list.is_sorted_by(|a, b| a.as_decimal() < b.as_decimal()),
         }
     }
-}
-
-fn compared(value: Value<'_>, holds: impl FnOnce(Decimal<'_>) -> bool) -> Truth {
-    let Value::Number(spelling) = value else { return Truth::Unknown };
-    Decimal::parse(spelling).map_or(Truth::Unknown, |number| holds(number).into())
 }

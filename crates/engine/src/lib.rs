@@ -8,12 +8,25 @@
 
 pub mod conditions;
 pub mod decimal;
+mod glob;
+mod index;
+pub mod pattern;
 mod policy;
 mod request;
 mod template;
 mod truth;
+mod value;
+pub mod window;
 
-pub use conditions::{Atom, Conditions, Test};
-pub use policy::{Checkpoint, CompiledRule, Head, LoadError, Policy, RuleIndex, RuleProblem, Verdict, needs};
-pub use request::{Body, Caller, Request};
+pub use conditions::{Atom, Attribute, Conditions, Expr, Test};
+pub use glob::Glob;
+pub use index::is_reached;
+pub use pattern::Pattern;
+pub use policy::{
+    Checkpoint, CompiledRule, Counter, Head, LoadError, MAX_NESTING, MAX_STEPS, Policy, RuleIndex, RuleProblem,
+    Verdict, needs,
+};
+pub use request::{Body, Caller, Field, Mcp, Request};
 pub use template::{Template, TemplateError};
+pub use truth::Truth;
+pub use window::Window;

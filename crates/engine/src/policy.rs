@@ -5,7 +5,11 @@ use holdgate_protocol::{
     bundle::{self, BundleError, Effect, Mode, Needs, PolicyRef, Rule},
 };
 
-use crate::{Atom, Conditions, Request, Test, truth::Truth};
+use crate::{
+    Atom, Attribute, Conditions, Request, Test, Truth,
+    conditions::{By, Rate, Source, Tag, ValueTest},
+    index::Index,
+};
 
 /// A policy that was loaded from the bytes of a bundle: immutable, to be shared by `Arc`.
 #[derive(Debug)]
@@ -14,8 +18,31 @@ pub struct Policy {
     needs: Needs,
     requirements: Vec<Requirement>,
     rules: Vec<CompiledRule>,
+    /// The entries of all enforced rules, in the order of the policy.
+    entries: Vec<Entry>,
+    index: Index,
+    counters: Vec<Counter>,
     /// What [`Policy::rule`] answers for an index that another policy made.
     stranger: CompiledRule,
+}
+
+/// An entry of an enforced rule.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    rule: RuleIndex,
+    /// Its place in the rule.
+    entry: usize,
+}
+
+/// What is to be counted for a rule: the requests that its entry is about, in a sliding window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counter {
+    pub rule: RuleIndex,
+    /// The place of the entry in the rule.
+    pub entry: usize,
+    /// The length of the window in seconds.
+    pub per: u64,
+    pub by: By,
 }
 
 /// One rule of a loaded policy.
@@ -77,25 +104,55 @@ pub enum LoadError {
 pub enum RuleProblem {
     #[error("an empty list of entries, atoms, methods or values would match all or nothing")]
     EmptyList,
-    #[error("a host is compared in lower case; write it so")]
-    UpperCaseHost,
+    #[error("hosts and header names are compared in lower case; write them so")]
+    UpperCase,
+    #[error("the values of a list rise, and none stands there twice; a size has a least and a most in this order")]
+    Values,
+    #[error("a pointer into claims names one of them")]
+    WholeToken,
+    #[error("only `exists` is asked of the agent as a whole, and templates are for paths")]
+    Test,
+    #[error("a window has days, minutes of a day and offsets that rise")]
+    Window,
+    #[error("an entry has one rate at most, with a count and a time from 1, and `when` has none")]
+    Rate,
+    #[error("an allow must not rest on an asserted tag, as the agent says it of itself")]
+    AssertedTag,
+    #[error("a rule takes at most {MAX_STEPS} steps, and `when` is nested {MAX_NESTING} deep at most")]
+    TooLarge,
 }
+
+/// The most atoms that one request may make a rule evaluate.
+pub const MAX_STEPS: usize = 4096;
+
+/// The deepest nesting of `when`: more would go beyond the depth of JSON that is read.
+pub const MAX_NESTING: usize = 24;
 
 impl Policy {
     /// Reads the bytes of a bundle (the signature is checked before, by `SignedBundle::open`).
     pub fn load(bytes: &[u8]) -> Result<Policy, LoadError> {
-        let bundle = bundle::read::<Conditions>(bytes)?;
+        let mut bundle = bundle::read::<Conditions>(bytes)?;
         for rule in &bundle.rules {
-            check(&rule.conditions).map_err(|problem| LoadError::Rule { rule: rule.id.clone(), problem })?;
+            check(rule).map_err(|problem| LoadError::Rule { rule: rule.id.clone(), problem })?;
         }
         if needs(&bundle.rules) != bundle.needs {
             return Err(LoadError::Needs);
         }
+        let counters = number_counters(&mut bundle.rules);
+        let entries = (0..).map(RuleIndex).zip(&bundle.rules).filter(|(_, rule)| rule.mode == Mode::Enforce);
+        let entries: Vec<Entry> = entries
+            .flat_map(|(rule, compiled)| (0..compiled.conditions.any.len()).map(move |entry| Entry { rule, entry }))
+            .collect();
+        let atoms = |entry: &Entry| bundle.rules.get(entry.rule.0)?.conditions.any.get(entry.entry).map(Vec::as_slice);
+        let index = Index::new(entries.iter().map(|entry| atoms(entry).unwrap_or_default()));
         Ok(Policy {
             reference: PolicyRef { id: bundle.id, rev: bundle::revision(bytes), serial: bundle.serial },
             needs: bundle.needs,
             requirements: bundle.requirements,
             rules: bundle.rules,
+            entries,
+            index,
+            counters,
             stranger: stranger(),
         })
     }
@@ -120,18 +177,51 @@ impl Policy {
         &self.rules
     }
 
+    /// The requirement of a rule that holds.
+    pub fn requirement(&self, rule: &CompiledRule) -> Option<&Requirement> {
+        self.requirements.get(rule.approval?.requirement)
+    }
+
+    /// What is to be counted; [`Request::rates`] has a count for each, in this order.
+    pub fn rates(&self) -> &[Counter] {
+        &self.counters
+    }
+
+    /// Whether a request is one of those that a counter counts: no atom of its entry but the rate is false.
+    pub fn counts(&self, request: &Request<'_>, counter: &Counter) -> bool {
+        let rule = self.rule(counter.rule);
+        let unlimited = Request { rates: &[], ..*request };
+        let entry = rule.conditions.any.get(counter.entry);
+        entry.is_some_and(|entry| rule.conditions.entry_truth(entry, rule.effect, &unlimited) != Truth::False)
+    }
+
+    /// The rules that the index does not rule out, in the order of the policy, each once.
+    pub fn candidates(&self, request: &Request<'_>) -> Vec<RuleIndex> {
+        let mut rules = Vec::new();
+        self.visit(request, |entry, _, _| rules.push(entry.rule));
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+
+    /// The rules in shadow mode that would have applied.
+    pub fn shadow(&self, request: &Request<'_>) -> impl Iterator<Item = RuleIndex> {
+        let rules = (0..).map(RuleIndex).zip(&self.rules).filter(|(_, rule)| rule.mode == Mode::Shadow);
+        rules
+            .filter(|(_, rule)| matches(rule.effect, rule.conditions.truth(rule.effect, request)))
+            .map(|(index, _)| index)
+    }
+
     /// Decides without the body, or says that the body is needed. Allocates nothing.
     ///
     /// The effect is final in the sense that [`Policy::evaluate`] gives the same with any body.
     pub fn evaluate_head(&self, request: &Request<'_>) -> Head {
         let mut found = Found::default();
-        for (index, rule) in self.enforced() {
-            let truth = rule.conditions.evaluate(rule.effect, request);
-            found.record(rule.effect, truth, index);
-            if found.deny.is_some() {
-                break;
+        self.visit(request, |entry, rule, atoms| {
+            if !found.is_settled(rule.effect, entry.rule) {
+                found.record(rule.effect, rule.conditions.entry_truth(atoms, rule.effect, request), entry.rule);
             }
-        }
+        });
         let Found { deny, hold, allow, pending } = found;
         match (deny, hold, allow) {
             (Some(rule), ..) => Head::Decided(Verdict::Deny(Some(rule))),
@@ -148,18 +238,26 @@ impl Policy {
     /// A body that is still [`crate::Body::Unread`], or that cannot be read, is unknown to every test, `exists` included:
     /// denies and holds that ask for it match, allows do not.
     pub fn evaluate(&self, request: &Request<'_>) -> Verdict {
-        let (mut hold, mut allow) = (None, None);
-        for (index, rule) in self.enforced() {
-            if !applies(rule, request) {
-                continue;
+        let mut found = Found::default();
+        self.visit(request, |entry, rule, atoms| {
+            if !found.is_settled(rule.effect, entry.rule)
+                && matches(rule.effect, rule.conditions.entry_truth(atoms, rule.effect, request))
+            {
+                found.record(rule.effect, Truth::True, entry.rule);
             }
-            match rule.effect {
-                Effect::Deny => return Verdict::Deny(Some(index)),
-                Effect::Hold => hold = hold.or(Some(index)),
-                Effect::Allow => allow = allow.or(Some(index)),
+        });
+        found.verdict()
+    }
+
+    /// Decides like [`Policy::evaluate`], by looking at every rule in turn: what the index is checked against.
+    pub fn evaluate_linear(&self, request: &Request<'_>) -> Verdict {
+        let mut found = Found::default();
+        for (index, rule) in (0..).map(RuleIndex).zip(&self.rules) {
+            if applies(rule, request) {
+                found.record(rule.effect, Truth::True, index);
             }
         }
-        hold.map(Verdict::Hold).or(allow.map(Verdict::Allow)).unwrap_or(Verdict::Deny(None))
+        found.verdict()
     }
 
     /// What must be approved, if the verdict is to hold.
@@ -168,17 +266,24 @@ impl Policy {
         let holds = || self.rules().iter().filter(|rule| rule.effect == Effect::Hold && applies(rule, request));
         let mut rules: Vec<RuleRef> = holds().map(Rule::reference).collect();
         rules.sort_by(|a, b| a.id.cmp(&b.id));
-        let approvals = || holds().filter_map(|rule| rule.approval);
-        let requirements = approvals().filter_map(|approval| self.requirements.get(approval.requirement).cloned());
+        let requirements = holds().filter_map(|rule| self.requirement(rule).cloned());
         let requirement = requirements.reduce(Requirement::union)?.normalise();
         let hash = requirement.hash(&rules);
-        let wait = approvals().map(|approval| approval.wait).min()?;
+        let wait = holds().filter_map(|rule| rule.approval).map(|approval| approval.wait).min()?;
         Some(Checkpoint { rules, lead, requirement, hash, wait, reason: self.rule(lead).reason.clone() })
     }
 
-    fn enforced(&self) -> impl Iterator<Item = (RuleIndex, &CompiledRule)> {
-        let indexed = self.rules.iter().enumerate().map(|(index, rule)| (RuleIndex(index), rule));
-        indexed.filter(|(_, rule)| rule.mode == Mode::Enforce)
+    /// Calls `visit` with each entry that may be anything but false.
+    fn visit(&self, request: &Request<'_>, mut visit: impl FnMut(Entry, &CompiledRule, &[Atom])) {
+        self.index.candidates(request, &mut |id| {
+            let entry = usize::try_from(id).ok().and_then(|at| self.entries.get(at));
+            let rule = entry.and_then(|entry| self.rules.get(entry.rule.0));
+            if let Some((entry, rule)) = entry.zip(rule)
+                && let Some(atoms) = rule.conditions.any.get(entry.entry)
+            {
+                visit(*entry, rule, atoms);
+            }
+        });
     }
 }
 
@@ -199,6 +304,25 @@ struct PendingEffects {
 }
 
 impl Found {
+    /// Whether another match of this rule would change nothing.
+    fn is_settled(&self, effect: Effect, index: RuleIndex) -> bool {
+        let earlier = |found: Option<RuleIndex>| found.is_some_and(|found| found <= index);
+        match effect {
+            Effect::Deny => earlier(self.deny),
+            Effect::Hold => self.deny.is_some(),
+            Effect::Allow => self.deny.is_some() || earlier(self.allow),
+        }
+    }
+
+    fn verdict(self) -> Verdict {
+        match self {
+            Found { deny: Some(rule), .. } => Verdict::Deny(Some(rule)),
+            Found { hold: Some(rule), .. } => Verdict::Hold(rule),
+            Found { allow: Some(rule), .. } => Verdict::Allow(rule),
+            _ => Verdict::Deny(None),
+        }
+    }
+
     fn record(&mut self, effect: Effect, truth: Truth, index: RuleIndex) {
         let (first, pending) = match effect {
             Effect::Deny => (&mut self.deny, &mut self.pending.deny),
@@ -208,13 +332,13 @@ impl Found {
         if truth == Truth::Pending {
             *pending = true;
         } else if matches(effect, truth) {
-            *first = first.or(Some(index));
+            *first = Some(first.map_or(index, |first| first.min(index)));
         }
     }
 }
 
 fn applies(rule: &CompiledRule, request: &Request<'_>) -> bool {
-    rule.mode == Mode::Enforce && matches(rule.effect, rule.conditions.evaluate(rule.effect, request))
+    rule.mode == Mode::Enforce && matches(rule.effect, rule.conditions.truth(rule.effect, request))
 }
 
 /// The root of a rule: what is not known counts against the request.
@@ -226,48 +350,113 @@ fn matches(effect: Effect, truth: Truth) -> bool {
     }
 }
 
+/// Gives each rate its place, in the order of the policy.
+fn number_counters(rules: &mut [CompiledRule]) -> Vec<Counter> {
+    let mut counters = Vec::new();
+    for (rule, compiled) in (0..).map(RuleIndex).zip(rules) {
+        for (entry, atoms) in compiled.conditions.any.iter_mut().enumerate() {
+            for atom in atoms {
+                if let Atom::Rate(Rate { per, by, slot, .. }) = atom {
+                    *slot = counters.len();
+                    counters.push(Counter { rule, entry, per: *per, by: *by });
+                }
+            }
+        }
+    }
+    counters
+}
+
 /// What rules look at, for the `needs` of their bundle.
 pub fn needs(rules: &[Rule<Conditions>]) -> Needs {
     let mut needs = Needs::default();
     for atom in rules.iter().flat_map(|rule| rule.conditions.atoms()) {
         match atom {
-            Atom::Body(_) => needs.body = true,
-            Atom::Claim(claim) => needs.claims.push(claim.name.clone()),
-            Atom::Method(_)
-            | Atom::Host(_)
-            | Atom::Path(_)
-            | Atom::AgentExists(_)
-            | Atom::AgentId(_)
-            | Atom::AgentIssuer(_)
-            | Atom::AgentOwner(_) => {}
+            Atom::Rate(_) => needs.rates = true,
+            Atom::Time(_) => needs.time = true,
+            Atom::Value(_) | Atom::Compare(_) => {}
+        }
+        for attribute in atom.attributes() {
+            match attribute {
+                Attribute::Body(_) => needs.body = true,
+                Attribute::Claim(pointer) | Attribute::Tag(Tag { source: Source::Claim(pointer), .. }) => {
+                    needs.claims.extend(pointer.steps().first().cloned());
+                }
+                Attribute::Header(name) | Attribute::Tag(Tag { source: Source::Header(name), .. }) => {
+                    needs.headers.push(name.clone());
+                }
+                Attribute::Query(_) => needs.query = true,
+                Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => needs.mcp = true,
+                Attribute::Method
+                | Attribute::Host
+                | Attribute::Path
+                | Attribute::Agent
+                | Attribute::AgentId
+                | Attribute::AgentIssuer
+                | Attribute::AgentOwner => {}
+            }
         }
     }
-    needs.claims.sort();
-    needs.claims.dedup();
+    for list in [&mut needs.claims, &mut needs.headers] {
+        list.sort();
+        list.dedup();
+    }
     needs
 }
 
-fn check(conditions: &Conditions) -> Result<(), RuleProblem> {
-    if conditions.any.is_empty() || conditions.any.iter().any(Vec::is_empty) {
-        return Err(RuleProblem::EmptyList);
+fn check(rule: &CompiledRule) -> Result<(), RuleProblem> {
+    let conditions = &rule.conditions;
+    let require = |sound: bool, problem: RuleProblem| if sound { Ok(()) } else { Err(problem) };
+    require(
+        !conditions.any.is_empty() && conditions.any.iter().all(|entry| !entry.is_empty()),
+        RuleProblem::EmptyList,
+    )?;
+    let is_rate = |atom: &&Atom| matches!(atom, Atom::Rate(_));
+    require(conditions.any.iter().all(|entry| entry.iter().filter(is_rate).count() <= 1), RuleProblem::Rate)?;
+    if let Some(when) = &conditions.when {
+        require(when.depth(MAX_NESTING + 1) <= MAX_NESTING, RuleProblem::TooLarge)?;
+        require(!when.has_empty_list(), RuleProblem::EmptyList)?;
+        require(!when.atoms().any(|atom| is_rate(&atom)), RuleProblem::Rate)?;
     }
-    conditions.atoms().try_for_each(|atom| match atom {
-        Atom::Method(methods) if methods.is_empty() => Err(RuleProblem::EmptyList),
-        Atom::Host(test) if test.texts().iter().any(|text| text.contains(char::is_uppercase)) => {
-            Err(RuleProblem::UpperCaseHost)
-        }
-        atom if test_of(atom).is_some_and(Test::has_empty_list) => Err(RuleProblem::EmptyList),
-        _ => Ok(()),
-    })
+    require(conditions.steps() <= MAX_STEPS, RuleProblem::TooLarge)?;
+    for atom in conditions.atoms() {
+        check_atom(atom)?;
+        let asserted = rule.effect == Effect::Allow && atom.attributes().any(Attribute::is_asserted);
+        require(!asserted, RuleProblem::AssertedTag)?;
+    }
+    Ok(())
 }
 
-fn test_of(atom: &Atom) -> Option<&Test> {
-    match atom {
-        Atom::Host(test) | Atom::AgentId(test) | Atom::AgentIssuer(test) | Atom::AgentOwner(test) => Some(test),
-        Atom::Claim(claim) => Some(&claim.test),
-        Atom::Body(part) => Some(&part.test),
-        Atom::Method(_) | Atom::Path(_) | Atom::AgentExists(_) => None,
+fn check_atom(atom: &Atom) -> Result<(), RuleProblem> {
+    let lower = |text: &String| !text.contains(char::is_uppercase);
+    for attribute in atom.attributes() {
+        match attribute {
+            Attribute::Header(name) | Attribute::Tag(Tag { source: Source::Header(name), .. }) if !lower(name) => {
+                return Err(RuleProblem::UpperCase);
+            }
+            Attribute::Claim(pointer) | Attribute::Tag(Tag { source: Source::Claim(pointer), .. })
+                if pointer.steps().is_empty() =>
+            {
+                return Err(RuleProblem::WholeToken);
+            }
+            _ => {}
+        }
     }
+    let (sound, problem) = match atom {
+        Atom::Value(ValueTest { of: Attribute::Agent, is }) => (matches!(is, Test::Exists(_)), RuleProblem::Test),
+        Atom::Value(ValueTest { of, is: Test::Template(_) }) => (*of == Attribute::Path, RuleProblem::Test),
+        Atom::Value(ValueTest { of: Attribute::Host, is }) if !is.texts().iter().all(lower) => {
+            (false, RuleProblem::UpperCase)
+        }
+        Atom::Value(ValueTest { is: Test::In(list) | Test::NotIn(list), .. }) => (list.is_sound(), RuleProblem::Values),
+        Atom::Value(ValueTest { is: Test::Size(size), .. }) => {
+            (size.max.is_none_or(|max| size.min <= max), RuleProblem::Values)
+        }
+        Atom::Value(_) => (true, RuleProblem::Test),
+        Atom::Compare(_) => (atom.attributes().all(|of| *of != Attribute::Agent), RuleProblem::Test),
+        Atom::Rate(Rate { over, per, .. }) => (*over > 0 && *per > 0, RuleProblem::Rate),
+        Atom::Time(window) => (window.is_sound(), RuleProblem::Window),
+    };
+    if sound { Ok(()) } else { Err(problem) }
 }
 
 fn stranger() -> CompiledRule {
@@ -278,7 +467,7 @@ fn stranger() -> CompiledRule {
         reason: None,
         controls: Vec::new(),
         hash: Hash::of(b""),
-        conditions: Conditions { any: Vec::new() },
+        conditions: Conditions { any: Vec::new(), when: None },
         approval: None,
     }
 }

@@ -10,8 +10,43 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// Without the query.
     pub path: &'a str,
+    /// The parameters of the query, decoded, in their order.
+    pub query: &'a [Field<'a>],
+    /// Those that the policy needs at least; names in lower case.
+    pub headers: &'a [Field<'a>],
     pub agent: Option<Caller<'a>>,
     pub body: Body<'a>,
+    pub mcp: Mcp<'a>,
+    /// Unix seconds; `None` where the host has no clock.
+    pub time: Option<i64>,
+    /// How many requests each counter of [`crate::Policy::rates`] has seen, this one included; what is not there is unknown.
+    pub rates: &'a [Option<u64>],
+}
+
+impl<'a> Request<'a> {
+    /// A request that is nothing but its first line: no agent, no body, and nobody knows the time.
+    pub fn new(method: &'a str, host: &'a str, path: &'a str) -> Request<'a> {
+        Request {
+            method,
+            host,
+            path,
+            query: &[],
+            headers: &[],
+            agent: None,
+            body: Body::Empty,
+            mcp: Mcp::None,
+            time: None,
+            rates: &[],
+        }
+    }
+}
+
+/// A query parameter or a header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    pub name: &'a str,
+    /// `None` where the value has no reading as text: every test of it is unknown.
+    pub value: Option<&'a str>,
 }
 
 /// The verified agent of a request.
@@ -32,4 +67,19 @@ pub enum Body<'a> {
     /// There is none: what asks for a part of it finds it missing.
     Empty,
     Json(&'a Json),
+}
+
+/// The MCP message of a request, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub enum Mcp<'a> {
+    /// The request goes to no MCP endpoint: what is asked of a message is false.
+    None,
+    /// The request goes to an MCP endpoint, and its body has not been read, or is unreadable.
+    Unread,
+    Message {
+        method: &'a str,
+        /// The tool that a `tools/call` names.
+        tool: Option<&'a str>,
+        args: Option<&'a Json>,
+    },
 }

@@ -18,8 +18,8 @@ pub struct Template {
     open: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Segment {
     Literal(String),
     /// `{name}` or `*`.
     One,
@@ -63,6 +63,15 @@ impl Template {
         &self.text
     }
 
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// Whether `**` follows the segments.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
     /// Whether the template matches a canonical path.
     pub(crate) fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else { return false };
@@ -79,7 +88,7 @@ impl Template {
 }
 
 impl Segment {
-    fn matches(&self, part: &str) -> bool {
+    pub(crate) fn matches(&self, part: &str) -> bool {
         match self {
             Segment::Literal(literal) => literal == part,
             Segment::One => !part.is_empty(),

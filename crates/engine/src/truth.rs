@@ -2,7 +2,7 @@
 
 /// What an atom, an entry or a rule says about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Truth {
+pub enum Truth {
     False,
     /// The attribute is missing or has another type: no body changes that.
     Unknown,
@@ -13,7 +13,7 @@ pub(crate) enum Truth {
 
 impl Truth {
     /// The conjunction: `False` dominates, then `Pending`, then `Unknown`.
-    pub(crate) fn and(self, other: Truth) -> Truth {
+    pub fn and(self, other: Truth) -> Truth {
         use Truth::{False, Pending, True, Unknown};
         match (self, other) {
             (False, _) | (_, False) => False,
@@ -24,11 +24,11 @@ impl Truth {
     }
 
     /// The disjunction: `True` dominates, then `Pending`, then `Unknown`.
-    pub(crate) fn or(self, other: Truth) -> Truth {
+    pub fn or(self, other: Truth) -> Truth {
         self.not().and(other.not()).not()
     }
 
-    pub(crate) fn not(self) -> Truth {
+    pub fn not(self) -> Truth {
         match self {
             Truth::False => Truth::True,
             Truth::True => Truth::False,

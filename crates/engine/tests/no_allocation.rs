@@ -42,13 +42,13 @@ fn allocations(work: impl FnOnce()) -> usize {
 /// One rule for each kind of atom and test, so that none of them can begin to allocate unseen.
 fn policy() -> Policy {
     let conditions = [
-        r#"[{"method":["POST"]},{"path":"/iam/users/{user}/roles"},{"body":{"pointer":"/role","test":{"in":{"strings":["admin"]}}}}]"#,
-        r#"[{"path":"/iam/*.json"},{"host":{"suffix":".example"}},{"agent_id":{"prefix":"bot-"}}]"#,
-        r#"[{"path":"/a*b*c/**"},{"agent_issuer":{"equals":{"string":"i"}}},{"agent_owner":{"contains":"x"}}]"#,
-        r#"[{"agent_exists":true},{"claim":{"name":"risk","test":{"gte":"0.70"}}},{"claim":{"name":"risk","test":{"lt":"1e3"}}}]"#,
-        r#"[{"body":{"pointer":"/a~1b/0","test":{"exists":true}}},{"body":{"pointer":"/n","test":{"not_in":{"numbers":["1","2.0"]}}}}]"#,
-        r#"[{"body":{"pointer":"/n","test":{"gt":"3"}}},{"body":{"pointer":"/n","test":{"lte":"4"}}},{"body":{"pointer":"/t","test":{"equals":{"bool":true}}}}]"#,
-        r#"[{"body":{"pointer":"/n","test":{"equals":{"number":"10e-1"}}}}]"#,
+        r#"[{"value":{"of":"method","is":{"in":{"strings":["POST"]}}}},{"value":{"of":"path","is":{"template":"/iam/users/{user}/roles"}}},{"value":{"of":{"body":"/role"},"is":{"in":{"strings":["admin"]}}}}]"#,
+        r#"[{"value":{"of":"path","is":{"template":"/iam/*.json"}}},{"value":{"of":"host","is":{"suffix":".example"}}},{"value":{"of":"agent_id","is":{"prefix":"bot-"}}}]"#,
+        r#"[{"value":{"of":"path","is":{"template":"/a*b*c/**"}}},{"value":{"of":"agent_issuer","is":{"equals":{"string":"i"}}}},{"value":{"of":"agent_owner","is":{"contains":"x"}}}]"#,
+        r#"[{"value":{"of":"agent","is":{"exists":true}}},{"value":{"of":{"claim":"/risk"},"is":{"gte":"0.70"}}},{"value":{"of":{"claim":"/risk"},"is":{"lt":"1e3"}}}]"#,
+        r#"[{"value":{"of":{"body":"/a~1b/0"},"is":{"exists":true}}},{"value":{"of":{"body":"/n"},"is":{"not_in":{"numbers":["1","2.0"]}}}}]"#,
+        r#"[{"value":{"of":{"body":"/n"},"is":{"gt":"3"}}},{"value":{"of":{"body":"/n"},"is":{"lte":"4"}}},{"value":{"of":{"body":"/t"},"is":{"equals":{"bool":true}}}}]"#,
+        r#"[{"value":{"of":{"body":"/n"},"is":{"equals":{"number":"10e-1"}}}}]"#,
     ];
     let rule = |(index, entry): (usize, &&str)| {
         let conditions = format!(r#"{{"any":[{entry}]}}"#);
@@ -61,7 +61,7 @@ fn policy() -> Policy {
     let rules: Vec<_> = conditions.iter().enumerate().map(rule).collect();
     let bundle = format!(
         r#"{{"format":1,"id":"p","serial":1,"requirements":[],"rules":[{}],
-            "needs":{{"body":true,"claims":["risk"],"headers":[],"mcp":false}}}}"#,
+            "needs":{{"body":true,"claims":["risk"],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}}}}"#,
         rules.join(",")
     );
     Policy::load(&Json::parse(bundle.as_bytes()).unwrap().to_jcs()).unwrap()
@@ -84,7 +84,7 @@ fn evaluating_allocates_nothing() {
         for path in ["/iam/users/7/roles", "/iam/x.json", "/aXbYc/d", "/"] {
             for body in bodies.iter().map(Body::Json).chain([Body::Empty, Body::Unread]) {
                 for agent in [Some(agent), None] {
-                    let request = Request { method: "POST", host: "api.example", path, agent, body };
+                    let request = Request { agent, body, ..Request::new("POST", "api.example", path) };
                     let denied = policy.evaluate(&request) != Verdict::Deny(None);
                     verdicts[usize::from(denied)] += 1;
                     let _: Head = policy.evaluate_head(&request);

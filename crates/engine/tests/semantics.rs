@@ -64,13 +64,13 @@ fn test() -> impl Strategy<Value = Value> {
 
 fn atom() -> impl Strategy<Value = Value> {
     prop_oneof![
-        Just(json!({"method": ["POST", "PUT"]})),
-        select(vec!["/a/**", "/{x}", "/a/*"]).prop_map(|path| json!({"path": path})),
-        any::<bool>().prop_map(|exists| json!({"agent_exists": exists})),
-        test().prop_map(|test| json!({"agent_owner": test})),
-        test().prop_map(|test| json!({"claim": {"name": "c", "test": test}})),
-        test().prop_map(|test| json!({"body": {"pointer": "/k", "test": test}})),
-        test().prop_map(|test| json!({"body": {"pointer": "/k", "test": test}})),
+        Just(json!({"value":{"of":"method","is":{"in":{"strings":["POST", "PUT"]}}}})),
+        select(vec!["/a/**", "/{x}", "/a/*"]).prop_map(|path| json!({"value":{"of":"path","is":{"template":path}}})),
+        any::<bool>().prop_map(|exists| json!({"value":{"of":"agent","is":{"exists":exists}}})),
+        test().prop_map(|test| json!({"value":{"of":"agent_owner","is":test}})),
+        test().prop_map(|test| json!({"value":{"of":{"claim":"/c"},"is":test}})),
+        test().prop_map(|test| json!({"value":{"of":{"body":"/k"},"is":test}})),
+        test().prop_map(|test| json!({"value":{"of":{"body":"/k"},"is":test}})),
     ]
 }
 
@@ -131,7 +131,7 @@ fn with_request<T>(spec: &RequestSpec, body: Option<&str>, work: impl FnOnce(&Re
     let body = body.map(|body| Json::parse(body.as_bytes()).unwrap());
     let agent = spec.agent.then_some(Caller { iss: "i", id: "a", owner: spec.owner, claims: &claims });
     let body = body.as_ref().map_or(Body::Empty, Body::Json);
-    work(&Request { method: spec.method, host: "h", path: spec.path, agent, body })
+    work(&Request { agent, body, ..Request::new(spec.method, "h", spec.path) })
 }
 
 /// The naive evaluator: three values as `Option<bool>`, binary floats, texts through serde_json.
@@ -142,7 +142,8 @@ mod naive {
         let entries = rule.conditions["any"].as_array().unwrap().iter();
         // What allows a request without an agent must say that it does.
         let anonymous = rule.effect == Effect::Allow && !request.agent;
-        let says_so = |entry: &&Value| entry.as_array().unwrap().contains(&json!({"agent_exists": false}));
+        let says_so =
+            |entry: &&Value| entry.as_array().unwrap().contains(&json!({"value":{"of":"agent","is":{"exists":false}}}));
         let truths = entries.filter(|entry| !anonymous || says_so(entry)).map(|entry| {
             let atoms: Vec<_> = entry.as_array().unwrap().iter().map(|one| atom(one, request, body)).collect();
             if atoms.contains(&Some(false)) {
@@ -165,25 +166,25 @@ mod naive {
     }
 
     fn atom(atom: &Value, request: &RequestSpec, body: Option<&str>) -> Option<bool> {
-        let (kind, about) = atom.as_object().unwrap().iter().next().unwrap();
-        match kind.as_str() {
-            "method" => Some(about.as_array().unwrap().contains(&json!(request.method))),
-            "path" => Some(match about.as_str().unwrap() {
+        let (of, is) = (&atom["value"]["of"], &atom["value"]["is"]);
+        if let Some(pointer) = of.get("claim") {
+            let claims: Value = serde_json::from_str(request.claims).unwrap();
+            return test(is, claims.pointer(pointer.as_str().unwrap()).filter(|_| request.agent).cloned());
+        }
+        if let Some(pointer) = of.get("body") {
+            let body: Option<Value> = body.map(|body| serde_json::from_str(body).unwrap());
+            return test(is, body.and_then(|body| body.pointer(pointer.as_str().unwrap()).cloned()));
+        }
+        match of.as_str().unwrap() {
+            "method" => test(is, Some(json!(request.method))),
+            "path" => Some(match is["template"].as_str().unwrap() {
                 "/a/**" => request.path == "/a" || request.path.starts_with("/a/"),
                 "/{x}" => request.path.matches('/').count() == 1,
                 "/a/*" => request.path == "/a/b",
                 other => panic!("{other}"),
             }),
-            "agent_exists" => Some(about.as_bool().unwrap() == request.agent),
-            "agent_owner" => test(about, request.owner.filter(|_| request.agent).map(|owner| json!(owner))),
-            "claim" => {
-                let claims: Value = serde_json::from_str(request.claims).unwrap();
-                test(&about["test"], claims.get("c").filter(|_| request.agent).cloned())
-            }
-            "body" => {
-                let body: Option<Value> = body.map(|body| serde_json::from_str(body).unwrap());
-                test(&about["test"], body.and_then(|body| body.get("k").cloned()))
-            }
+            "agent" => Some(is["exists"].as_bool().unwrap() == request.agent),
+            "agent_owner" => test(is, request.owner.filter(|_| request.agent).map(|owner| json!(owner))),
             other => panic!("{other}"),
         }
     }

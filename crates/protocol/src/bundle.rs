@@ -53,6 +53,9 @@ pub struct Needs {
     pub claims: Vec<String>,
     pub headers: Vec<String>,
     pub mcp: bool,
+    pub query: bool,
+    pub rates: bool,
+    pub time: bool,
 }
 
 /// One compiled rule.

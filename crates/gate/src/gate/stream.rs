@@ -345,7 +345,8 @@ struct Pending {
 }
 
 fn request<'a>(head: &'a Head, identity: Option<&'a Identity>, body: Body<'a>) -> Request<'a> {
-    Request { method: &head.method, host: head.host(), path: &head.path, agent: identity.map(Identity::caller), body }
+    let line = Request::new(&head.method, head.host(), &head.path);
+    Request { agent: identity.map(Identity::caller), body, ..line }
 }
 
 /// A body as rules see it.

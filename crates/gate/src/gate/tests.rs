@@ -15,7 +15,7 @@ use super::*;
 
 mod fixture;
 mod service;
-use fixture::{Desk, problem};
+use fixture::{Desk, method, problem, value};
 
 #[test]
 fn nothing_is_served_before_the_first_snapshot_and_policy() {
@@ -229,7 +229,7 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     // A deny that came meanwhile wins.
     let mut desk = Desk::ready();
     desk.held("DELETE", "/iam/users/7", b"");
-    let deny = json!([{"id": "freeze", "effect": "deny", "any": [[{"method": ["DELETE"]}]]}]);
+    let deny = json!([{"id": "freeze", "effect": "deny", "any": [[method("DELETE")]]}]);
     desk.publish(2, deny);
     desk.decide("h1", "approved");
     let done = desk.tick();
@@ -239,8 +239,7 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     // Another requirement: the approval was for the old one.
     let mut desk = Desk::ready();
     desk.held("DELETE", "/iam/users/7", b"");
-    let hold =
-        json!([{"id": "more", "effect": "hold", "any": [[{"method": ["DELETE"]}]], "factors": ["security-lead"]}]);
+    let hold = json!([{"id": "more", "effect": "hold", "any": [[method("DELETE")]], "factors": ["security-lead"]}]);
     desk.publish(2, hold);
     desk.decide("h1", "approved");
     let done = desk.tick();
@@ -250,7 +249,7 @@ fn a_woken_request_meets_the_policy_of_that_moment() {
     // The same requirement under a new revision: redeemed.
     let mut desk = Desk::ready();
     desk.held("DELETE", "/iam/users/7", b"");
-    desk.publish(2, json!([{"id": "else", "effect": "deny", "any": [[{"method": ["PURGE"]}]]}]));
+    desk.publish(2, json!([{"id": "else", "effect": "deny", "any": [[method("PURGE")]]}]));
     desk.decide("h1", "approved");
     assert_eq!(desk.tick().forwarded.len(), 1);
 }
@@ -410,8 +409,7 @@ fn a_request_is_judged_anew_when_its_body_has_come() {
     assert_eq!(status(desk.gate.body(desk.now, id, body())), 503);
 
     // A body that nobody could read under the old policy is not "missing" under a new one that asks for it.
-    let when =
-        |exists: bool| json!([[{"method": ["DELETE"]}, {"body": {"pointer": "/force", "test": {"exists": exists}}}]]);
+    let when = |exists: bool| json!([[method("DELETE"), value(json!({"body": "/force"}), json!({"exists": exists}))]]);
     let newer = json!([{"id": "delete", "effect": "allow", "any": when(false)}, {"id": "forced", "effect": "hold", "any": when(true)}]);
     for (coding, sent) in [("gzip", &b"\x1f\x8b"[..]), ("identity", b"{\"force\":true,\"force\":true}")] {
         let mut desk = Desk::ready();

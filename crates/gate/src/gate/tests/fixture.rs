@@ -45,18 +45,27 @@ pub(super) fn jwks(seed: u8) -> Value {
     json!({"keys": [PrivateKey::from_seed(&[seed; 32]).to_public_jwk()]})
 }
 
+/// A compiled test of an attribute.
+pub(super) fn value(of: Value, is: Value) -> Value {
+    json!({"value": {"of": of, "is": is}})
+}
+
+/// A compiled test of the method.
+pub(super) fn method(method: &str) -> Value {
+    value(json!("method"), json!({"equals": {"string": method}}))
+}
+
 /// A bundle of the usual rules and of more, which replace those of the same id: {id, effect, any, factors?}.
 pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
-    let path = |path: &str| json!({"path": path});
-    let body = |pointer: &str, test: Value| json!({"body": {"pointer": pointer, "test": test}});
-    let nobody = json!({"agent_exists": false});
+    let path = |path: &str| value(json!("path"), json!({"template": path}));
+    let text = value(json!({"body": "/text"}), json!({"exists": true}));
+    let nobody = value(json!("agent"), json!({"exists": false}));
     let mut rules = vec![
-        json!({"id": "open", "effect": "allow", "any": [[{"method": ["GET"]}, path("/iam/open"), nobody]]}),
-        json!({"id": "read", "effect": "allow", "any": [[{"method": ["GET"]}, path("/iam/**")]]}),
-        json!({"id": "note", "effect": "allow", "any":
-            [[{"method": ["POST"]}, path("/iam/users/{user}/notes"), body("/text", json!({"exists": true}))]]}),
-        json!({"id": "grant", "effect": "hold", "any": [[{"method": ["POST"]}, path("/iam/users/{user}/roles")]]}),
-        json!({"id": "delete", "effect": "hold", "any": [[{"method": ["DELETE"]}, path("/iam/users/{user}")]]}),
+        json!({"id": "open", "effect": "allow", "any": [[method("GET"), path("/iam/open"), nobody]]}),
+        json!({"id": "read", "effect": "allow", "any": [[method("GET"), path("/iam/**")]]}),
+        json!({"id": "note", "effect": "allow", "any": [[method("POST"), path("/iam/users/{user}/notes"), text]]}),
+        json!({"id": "grant", "effect": "hold", "any": [[method("POST"), path("/iam/users/{user}/roles")]]}),
+        json!({"id": "delete", "effect": "hold", "any": [[method("DELETE"), path("/iam/users/{user}")]]}),
     ];
     let more = more.as_array().unwrap();
     rules.retain(|rule| more.iter().all(|other| other["id"] != rule["id"]));
@@ -79,7 +88,8 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
         })
         .collect();
     let bundle = json!({"format": 1, "id": "p", "serial": serial, "requirements": requirements, "rules": rules,
-        "needs": {"body": true, "claims": [], "headers": [], "mcp": false}});
+        "needs": {"body": true, "claims": [], "headers": [], "mcp": false, "query": false, "rates": false,
+            "time": false}});
     Json::from_serialize(&bundle).unwrap().to_jcs()
 }
 

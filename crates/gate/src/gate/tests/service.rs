@@ -6,7 +6,7 @@ use super::*;
 fn bundles_are_put_in_force_only_if_signed_newer_and_the_one_that_was_named() {
     let mut desk = Desk::ready();
     let serial = |desk: &Desk| desk.gate.policy.as_ref().unwrap().reference().serial;
-    desk.publish(1, json!([{"id": "x", "effect": "deny", "any": [[{"method": ["GET"]}]]}]));
+    desk.publish(1, json!([{"id": "x", "effect": "deny", "any": [[fixture::method("GET")]]}]));
     assert_eq!(serial(&desk), 1, "the same serial again");
     desk.author = 77;
     desk.publish(5, json!([]));
