@@ -117,6 +117,8 @@ pub enum ConfigError {
     PolicyId { found: String, expected: String },
     #[error("`bundle`: its serial {found} is lower than `min_serial` {min}")]
     Serial { found: u64, min: u64 },
+    #[error("`bundle`: its rules look at `{0}`, which this version of the filter does not evaluate")]
+    Unsupported(&'static str),
     #[error("`{0}` must be greater than 0")]
     Zero(&'static str),
     #[error("`host`: this version knows `envoy` only")]
@@ -228,6 +230,13 @@ impl Config {
         }
         if reference.serial < self.min_serial {
             return Err(ConfigError::Serial { found: reference.serial, min: self.min_serial });
+        }
+        // A filter that let such atoms be unknown would hold or deny everything that the rules are near to.
+        let needs = policy.needs();
+        for (needed, what) in [(needs.mcp, "mcp"), (needs.rates, "rate")] {
+            if needed {
+                return Err(ConfigError::Unsupported(what));
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ mod gate;
 mod identity;
 mod permit;
 mod reply;
+mod view;
 
 pub use canonical::{Head, Malformed};
 pub use config::{Config, ConfigError};

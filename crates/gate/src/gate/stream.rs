@@ -1,6 +1,6 @@
 //! What happens to a request in its own callbacks: head, body, the answers to its callouts, its end.
 
-use holdgate_engine::{Body, Checkpoint, Head as HeadVerdict, Policy, Request, RuleIndex, Verdict};
+use holdgate_engine::{Body, Checkpoint, Head as HeadVerdict, Policy, RuleIndex, Verdict};
 use holdgate_protocol::{
     Json, b64url,
     digest::request_digest,
@@ -14,6 +14,7 @@ use crate::{
     config::{OnStale, Untagged},
     identity::{Identity, IdentityError, identify},
     reply::{NextAction, Problem, RETRY_AFTER, TASKS, Task, task_reply},
+    view::{Parameters, View},
 };
 
 impl Gate {
@@ -48,8 +49,9 @@ impl Gate {
         if let Some(hold) = head.path.strip_prefix(TASKS) {
             return self.ask_task(id, &head, hold, identity.as_ref());
         }
-        let verdict = policy.evaluate_head(&request(&head, identity.as_ref(), Body::Unread));
-        match verdict {
+        let parameters = Parameters::of(policy.needs(), &head);
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now);
+        match policy.evaluate_head(&view.request(Body::Unread)) {
             HeadVerdict::Decided(Verdict::Hold(_)) => {}
             HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
             HeadVerdict::NeedsBody if end => {}
@@ -119,12 +121,14 @@ impl Gate {
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.").reply()) };
         self.refuse_stale(now)?;
         self.refuse_lapsed(now, identity.as_ref())?;
-        let needed = policy.evaluate_head(&request(&head, identity.as_ref(), Body::Unread)) == HeadVerdict::NeedsBody;
+        let parameters = Parameters::of(policy.needs(), &head);
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now);
+        let needed = policy.evaluate_head(&view.request(Body::Unread)) == HeadVerdict::NeedsBody;
         let parsed = Parsed::of(&policy, &head, &body);
         if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
             return Err(reply.clone());
         }
-        let request = request(&head, identity.as_ref(), parsed.as_body());
+        let request = view.request(parsed.as_body());
         let verdict = policy.evaluate(&request);
         let Verdict::Hold(_) = verdict else { return pass_or_deny(&policy, verdict) };
         let Some(checkpoint) = policy.checkpoint(&request) else {
@@ -298,7 +302,9 @@ impl Gate {
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
-        let request = request(&held.head, Some(&held.identity), parsed.as_body());
+        let parameters = Parameters::of(policy.needs(), &held.head);
+        let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now);
+        let request = view.request(parsed.as_body());
         match policy.evaluate(&request) {
             Verdict::Deny(rule) => Err(denied_by_policy(policy, rule)),
             Verdict::Hold(_) => match policy.checkpoint(&request) {
@@ -342,11 +348,6 @@ struct Pending {
     identity: Identity,
     body: Vec<u8>,
     arrived: u64,
-}
-
-fn request<'a>(head: &'a Head, identity: Option<&'a Identity>, body: Body<'a>) -> Request<'a> {
-    let line = Request::new(&head.method, head.host(), &head.path);
-    Request { agent: identity.map(Identity::caller), body, ..line }
 }
 
 /// A body as rules see it.

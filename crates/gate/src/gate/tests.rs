@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use holdgate_engine::Conditions;
 use holdgate_protocol::{
     Agent, Json,
-    bundle::{PolicyRef, rule_hash},
+    bundle::{PolicyRef, Rule, SignedBundle, rule_hash},
     gateway::{HoldAnswer, OpenHold, Redemptions},
     grant::{ActorChain, Claims, Covered, Policy as GrantPolicy},
     jws::PrivateKey,
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod attributes;
 mod fixture;
 mod service;
 use fixture::{Desk, method, problem, value};

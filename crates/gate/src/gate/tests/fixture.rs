@@ -87,9 +87,10 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
                 "hash": hash, "conditions": conditions, "approval": approval})
         })
         .collect();
+    let compiled: Vec<Rule<Conditions>> =
+        rules.iter().map(|rule| serde_json::from_value(rule.clone()).unwrap()).collect();
     let bundle = json!({"format": 1, "id": "p", "serial": serial, "requirements": requirements, "rules": rules,
-        "needs": {"body": true, "claims": [], "headers": [], "mcp": false, "query": false, "rates": false,
-            "time": false}});
+        "needs": holdgate_engine::needs(&compiled)});
     Json::from_serialize(&bundle).unwrap().to_jcs()
 }
 
