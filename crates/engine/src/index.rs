@@ -87,6 +87,14 @@ struct Item<'a> {
     atoms: &'a [Atom],
 }
 
+/// An entry whose template goes on with these segments.
+#[derive(Clone, Copy)]
+struct Remaining<'a> {
+    item: Item<'a>,
+    segments: &'a [Segment],
+    open: bool,
+}
+
 /// What an entry wants an attribute to be.
 enum Wanted<'a> {
     Exact(Vec<&'a str>),
@@ -141,7 +149,7 @@ fn dimensions(items: &[Item<'_>]) -> Vec<Attribute> {
 }
 
 /// Splits by the attribute that leaves the fewest entries to be looked at, as long as one helps.
-fn build(items: &[Item<'_>], dimensions: &[Attribute], depth: usize) -> Node {
+fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize) -> Node {
     let leaf = || Node::Leaf(items.iter().map(|item| item.id).collect());
     if items.len() <= FEW || depth == 0 {
         return leaf();
@@ -152,12 +160,13 @@ fn build(items: &[Item<'_>], dimensions: &[Attribute], depth: usize) -> Node {
     };
     let others: Vec<Attribute> = dimensions.iter().filter(|other| *other != best).cloned().collect();
     let below = |items: &[Item<'_>]| build(items, &others, depth - 1);
-    let (keyed, rest): (Vec<Item<'_>>, Vec<Item<'_>>) = items.iter().partition(|item| key(item.atoms, best).is_some());
+    let (keyed, rest): (Vec<Item<'a>>, Vec<Item<'a>>) = items.iter().partition(|item| key(item.atoms, best).is_some());
     if *best == Attribute::Path {
-        let templates: Vec<(Item<'_>, &[Segment], bool)> = keyed
-            .iter()
-            .filter_map(|item| template(item.atoms).map(|template| (*item, template.segments(), template.is_open())))
-            .collect();
+        let remaining = |item: &Item<'a>| {
+            let template = template(item.atoms)?;
+            Some(Remaining { item: *item, segments: template.segments(), open: template.is_open() })
+        };
+        let templates: Vec<Remaining<'_>> = keyed.iter().filter_map(remaining).collect();
         return Node::ByPath(Box::new(ByPath { root: Segments::new(&templates, &below), rest: below(&rest) }));
     }
     let (mut exact, mut prefixes) = (HashMap::<&str, Vec<Item<'_>>>::new(), HashMap::<&str, Vec<Item<'_>>>::new());
@@ -241,14 +250,14 @@ fn wanted(test: &ValueTest) -> Option<Wanted<'_>> {
 }
 
 impl Segments {
-    fn new(templates: &[(Item<'_>, &[Segment], bool)], below: &impl Fn(&[Item<'_>]) -> Node) -> Segments {
+    fn new(templates: &[Remaining<'_>], below: &impl Fn(&[Item<'_>]) -> Node) -> Segments {
         let (mut end, mut open) = (Vec::new(), Vec::new());
-        let mut groups: HashMap<&Segment, Vec<(Item<'_>, &[Segment], bool)>> = HashMap::new();
-        for (item, segments, is_open) in templates {
-            match segments.split_first() {
-                Some((first, rest)) => groups.entry(first).or_default().push((*item, rest, *is_open)),
-                None if *is_open => open.push(*item),
-                None => end.push(*item),
+        let mut groups: HashMap<&Segment, Vec<Remaining<'_>>> = HashMap::new();
+        for template in templates {
+            match template.segments.split_first() {
+                Some((first, segments)) => groups.entry(first).or_default().push(Remaining { segments, ..*template }),
+                None if template.open => open.push(template.item),
+                None => end.push(template.item),
             }
         }
         let mut segments =

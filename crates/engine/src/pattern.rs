@@ -17,7 +17,7 @@ pub const MAX_TABLE: usize = 1 << 16;
 pub struct Pattern {
     source: String,
     /// The class of each byte.
-    classes: [u8; 256],
+    classes: Box<[u8; 256]>,
     width: usize,
     /// The next state, by state and class.
     table: Vec<u16>,
@@ -70,7 +70,7 @@ impl Pattern {
         if table.iter().any(|next| usize::from(*next) >= states) {
             return Err(PatternError::State);
         }
-        Ok(Pattern { source, classes, width, table, accepting })
+        Ok(Pattern { source, classes: Box::new(classes), width, table, accepting })
     }
 
     /// The expression, for people.
@@ -142,7 +142,7 @@ impl From<Pattern> for Wire {
         let table: Vec<u8> = pattern.table.iter().flat_map(|next| next.to_be_bytes()).collect();
         let accepting =
             (0..).zip(&pattern.accepting).filter(|(_, accepts)| **accepts).map(|(state, _)| state).collect();
-        Wire { source: pattern.source, classes: b64url(&pattern.classes), table: b64url(&table), accepting }
+        Wire { source: pattern.source, classes: b64url(&*pattern.classes), table: b64url(&table), accepting }
     }
 }
 

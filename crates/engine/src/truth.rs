@@ -25,10 +25,14 @@ impl Truth {
 
     /// The disjunction: `True` dominates, then `Pending`, then `Unknown`.
     pub fn or(self, other: Truth) -> Truth {
-        self.not().and(other.not()).not()
+        !(!self).and(!other)
     }
+}
 
-    pub fn not(self) -> Truth {
+impl std::ops::Not for Truth {
+    type Output = Truth;
+
+    fn not(self) -> Truth {
         match self {
             Truth::False => Truth::True,
             Truth::True => Truth::False,
@@ -68,6 +72,6 @@ mod tests {
                 assert_eq!((a.and(b), a.or(b)), (and[i][j], or[i][j]), "{a:?} {b:?}");
             }
         }
-        assert_eq!(Truth::from(true).not(), False);
+        assert_eq!(!Truth::from(true), False);
     }
 }

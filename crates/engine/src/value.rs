@@ -56,7 +56,7 @@ impl Atom {
     /// The atom or its negation. Where an attribute has several values, any of them counts in a rule that denies or
     /// holds, and all of them must in one that allows; the negation is that of each value's test.
     pub fn literal(&self, effect: Effect, request: &Request<'_>, negated: bool) -> Truth {
-        let signed = |truth: Truth| if negated { truth.not() } else { truth };
+        let signed = |truth: Truth| if negated { !truth } else { truth };
         match self {
             Atom::Value(test) => match Values::of(&test.of, request) {
                 Values::One(Value::Elsewhere) => Truth::False,
@@ -197,7 +197,7 @@ impl Test {
             (Test::Exists(wanted), value) => (!matches!(value, Value::Missing) == *wanted).into(),
             (Test::Equals(literal), value) => literal.equals(value),
             (Test::In(list), value) => list.holds(value),
-            (Test::NotIn(list), value) => list.holds(value).not(),
+            (Test::NotIn(list), value) => !list.holds(value),
             (Test::Lt(limit), _) => number(&|number| number < limit.as_decimal()),
             (Test::Lte(limit), _) => number(&|number| number <= limit.as_decimal()),
             (Test::Gt(limit), _) => number(&|number| number > limit.as_decimal()),
