@@ -1,5 +1,5 @@
 //! The index against a look at every rule in turn, on policies that are large enough to be split.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "test support")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support")]
 
 use holdgate_engine::{Body, Caller, Conditions, Field, Head, Mcp, Policy, Request, Verdict};
 use holdgate_protocol::{
