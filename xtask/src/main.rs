@@ -1,6 +1,7 @@
 //! `cargo xtask`: one name for every command that the project needs.
 
 mod demo;
+mod fuzz;
 mod run;
 mod setup;
 mod test;
@@ -13,6 +14,8 @@ usage: cargo xtask COMMAND
 
   demo [--script] [--port-base N]   build everything and start it: sample upstream, approval service, Envoy
   test                              formatting, lints, tidy, unit tests, end-to-end tests on real Envoy
+  fuzz [--seconds N]                each fuzz target for N seconds (default 60)
+  bench                             the benchmarks, with their figures
   tidy                              only the checks of the layout and of the documents
   setup                             only fetch what the other commands need
 
@@ -24,6 +27,9 @@ fn main() -> ExitCode {
     let result = match words.as_slice() {
         ["demo", options @ ..] => demo::run(options),
         ["test"] => return test::run(),
+        ["fuzz"] => fuzz::run(60),
+        ["fuzz", "--seconds", seconds] if seconds.parse::<u64>().is_ok() => fuzz::run(seconds.parse().unwrap_or(60)),
+        ["bench"] => run::bench(),
         ["tidy"] => tidy::run(),
         ["setup"] => setup::run().map(|_| ()),
         ["help" | "--help" | "-h"] => {

@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use crate::{
+    fuzz,
     run::{self, cargo_in, succeed},
     setup::{self, Tools},
     tidy,
@@ -45,6 +46,7 @@ fn run_with(tools: &Tools, count: &mut Count) {
     count_step(count, "clippy", || cargo(&native));
     count_step(count, "clippy of the filter", || cargo(&wasm));
     count_step(count, "tidy", tidy::run);
+    count_step(count, "fuzz targets, some seconds each", || fuzz::run(5));
     if step("build of the filter and the binaries", || run::build(&tools.workspace)).is_none() {
         count.failed += 1;
         return;
