@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use holdgate_engine::{Body, Checkpoint, Head, Policy, Request, Verdict};
+use holdgate_engine::{Body, Checkpoint, Head, Mcp, Policy, Request, Verdict};
 use holdgate_protocol::bundle::Effect;
 
 use crate::{
@@ -57,7 +57,10 @@ pub fn run_tests(compilation: &Compilation, policy: &Policy) -> TestReport {
 impl Example {
     /// Compares the verdict of `policy` with the expected one; if they differ, both in words.
     pub fn check(&self, policy: &Policy) -> Result<(), (String, String)> {
-        let request = self.request();
+        self.with_request(policy, |request| self.check_request(policy, request))
+    }
+
+    fn check_request(&self, policy: &Policy, request: Request<'_>) -> Result<(), (String, String)> {
         let verdict = policy.evaluate(&request);
         let checkpoint = policy.checkpoint(&request);
         let actual = describe_actual(policy, verdict, checkpoint.as_ref(), &self.expect);
@@ -66,7 +69,14 @@ impl Example {
             return Err((expected, actual));
         }
         // The filter asks for the head first: a decision without the body must be the same.
-        let head = policy.evaluate_head(&Request { body: Body::Unread, ..request });
+        let head = policy.evaluate_head(&Request {
+            body: Body::Unread,
+            mcp: match request.mcp {
+                Mcp::None => Mcp::None,
+                Mcp::Unread | Mcp::Message { .. } => Mcp::Unread,
+            },
+            ..request
+        });
         match head {
             Head::Decided(early) if effect(early) != effect(verdict) => Err((
                 format!("{expected} (the verdict without the body differs)"),

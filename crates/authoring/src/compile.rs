@@ -1,15 +1,22 @@
 //! Rule files together: one bundle.
 
-use holdgate_engine::{Conditions, Policy};
+use std::collections::{BTreeSet, HashMap};
+
+use holdgate_engine::{Atom, Conditions, Policy, conditions};
 use holdgate_protocol::{
     Json, Requirement,
     bundle::{Approval, Bundle, FORMAT, Rule, rule_hash},
 };
 
 use crate::{
-    diagnostic::{Diagnostic, Source},
+    codes::Code,
+    diagnostic::{Diagnostic, Source, Span},
     example::Example,
     file::{self, PolicyFile},
+    node,
+    proof::Proof,
+    rule::RulePlaces,
+    tags,
 };
 
 /// Rule files that were read without a mistake and go together.
@@ -17,6 +24,8 @@ use crate::{
 pub struct Compilation {
     /// By the name of the policy, so that the order of the arguments does not matter.
     files: Vec<PolicyFile>,
+    /// Of each rule the file and its place in it.
+    rules: HashMap<String, (usize, usize)>,
 }
 
 /// Compiles files, given as name and text, to the bytes of a bundle.
@@ -24,40 +33,98 @@ pub fn build(files: &[(&str, &str)], id: &str, serial: u64) -> Result<Vec<u8>, V
     compile(files)?.build(id, serial).map_err(|problem| vec![problem])
 }
 
+/// Reads files, given as name and bytes, and checks that they go together.
+pub fn compile_bytes(files: &[(&str, &[u8])]) -> Result<Compilation, Vec<Diagnostic>> {
+    let mut texts = Vec::new();
+    let mut problems = Vec::new();
+    for (name, bytes) in files {
+        match node::decode(name, bytes) {
+            Ok(text) => texts.push((*name, text)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    match compile(&texts) {
+        Ok(compilation) if problems.is_empty() => Ok(compilation),
+        Ok(_) => Err(problems),
+        Err(more) => {
+            problems.extend(more);
+            Err(problems)
+        }
+    }
+}
+
 /// Reads files, given as name and text, and checks that they go together.
 pub fn compile(files: &[(&str, &str)]) -> Result<Compilation, Vec<Diagnostic>> {
-    let mut read: Vec<(PolicyFile, Source<'_>)> = Vec::new();
+    let sources: Vec<Source<'_>> = files.iter().map(|(name, text)| Source::new(name, text)).collect();
+    let mut read: Vec<(PolicyFile, &Source<'_>)> = Vec::new();
     let mut problems = Vec::new();
-    for (name, text) in files {
-        let source = Source { name, text };
+    for source in &sources {
         match file::read(source) {
             Ok(file) => read.push((file, source)),
             Err(more) => problems.extend(more),
         }
     }
     problems.extend(clashes(&read));
+    // A test may give a count to a rule of a file that could not be read.
+    if problems.is_empty() {
+        problems.extend(strange_counts(&read));
+    }
     if !problems.is_empty() {
         return Err(problems);
     }
     let mut files: Vec<PolicyFile> = read.into_iter().map(|(file, _)| file).collect();
     files.sort_by(|a, b| a.policy.cmp(&b.policy));
-    Ok(Compilation { files })
+    let places = files.iter().enumerate().flat_map(|(file, policy)| {
+        policy.rules.iter().enumerate().map(move |(index, rule)| (rule.id.clone(), (file, index)))
+    });
+    Ok(Compilation { rules: places.collect(), files })
 }
 
-/// Policies and rules of different files that have one name.
-fn clashes(files: &[(PolicyFile, Source<'_>)]) -> Vec<Diagnostic> {
+/// Policies, rules and tags of different files that do not agree.
+fn clashes(files: &[(PolicyFile, &Source<'_>)]) -> Vec<Diagnostic> {
     let mut problems = Vec::new();
-    for (index, (file, source)) in files.iter().enumerate() {
-        let earlier = || files.iter().take(index).map(|(file, _)| file);
-        if let Some(other) = earlier().find(|other| other.policy == file.policy) {
-            let message = format!("the policy name `{}` is that of {} too", file.policy, other.name);
-            problems.push(source.diagnostic(file.at, message, None));
+    let mut policies: HashMap<&str, &str> = HashMap::new();
+    let mut rules: HashMap<&str, &str> = HashMap::new();
+    let mut sources: HashMap<&str, (&conditions::Source, &str)> = HashMap::new();
+    for (file, source) in files {
+        let name = file.name.as_str();
+        if let Some(other) = policies.insert(&file.policy, name) {
+            let message = format!("the policy name `{}` is that of {other} too", file.policy);
+            let help = "give each file a policy name of its own".to_owned();
+            problems.push(source.diagnostic(file.at, Code::DuplicatePolicy, message, Some(help)));
         }
         for rule in &file.rules {
-            let twin = |other: &PolicyFile| other.rules.iter().any(|twin| twin.id == rule.id);
-            if let Some(other) = earlier().find(|other| twin(other)) {
-                let message = format!("the rule id `{}` stands in {} too", rule.id, other.name);
-                problems.push(source.diagnostic(rule.at, message, None));
+            if let Some(other) = rules.insert(&rule.id, name) {
+                let message = format!("the rule id `{}` stands in {other} too", rule.id);
+                let help = "start the ids of each file with a word of its own".to_owned();
+                problems.push(source.diagnostic(rule.places.rule, Code::DuplicateRule, message, Some(help)));
+            }
+        }
+        for (tag, from, at) in file.tags.iter() {
+            let (first, other) = *sources.entry(tag).or_insert((from, name));
+            if first != from {
+                let (here, there) = (tags::describe(from), tags::describe(first));
+                let message = format!("the tag `{tag}` is {here} here, and {there} in {other}");
+                let help = format!("declare it in both files in the same way: `tags: {{{tag}: {there}}}`");
+                problems.push(source.diagnostic(at, Code::TagDisagrees, message, Some(help)));
+            }
+        }
+    }
+    problems
+}
+
+/// Tests that give a count to a rule that has no rate.
+fn strange_counts(files: &[(PolicyFile, &Source<'_>)]) -> Vec<Diagnostic> {
+    let all = files.iter().flat_map(|(file, _)| &file.rules);
+    let counting = all.filter(|rule| rule.conditions.atoms().any(|atom| matches!(atom, Atom::Rate(_))));
+    let counting: BTreeSet<&str> = counting.map(|rule| rule.id.as_str()).collect();
+    let mut problems = Vec::new();
+    for (file, source) in files {
+        for (rule, at) in file.tests.iter().flat_map(|test| test.rates.rules()) {
+            if !counting.contains(rule) {
+                let message = format!("there is no rule `{rule}` with a `rate`");
+                let help = "name a rule that counts, or write one number for all of them: `rate: 21`".to_owned();
+                problems.push(source.diagnostic(at, Code::NoSuchRate, message, Some(help)));
             }
         }
     }
@@ -65,6 +132,11 @@ fn clashes(files: &[(PolicyFile, Source<'_>)]) -> Vec<Diagnostic> {
 }
 
 impl Compilation {
+    /// The files, by the names of their policies.
+    pub fn files(&self) -> &[PolicyFile] {
+        &self.files
+    }
+
     /// The names of the policies, sorted.
     pub fn policies(&self) -> impl Iterator<Item = &str> {
         self.files.iter().map(|file| file.policy.as_str())
@@ -72,7 +144,7 @@ impl Compilation {
 
     /// The number of rules.
     pub fn rules(&self) -> usize {
-        self.files.iter().map(|file| file.rules.len()).sum()
+        self.rules.len()
     }
 
     /// The tests with the name of their file.
@@ -80,7 +152,34 @@ impl Compilation {
         self.files.iter().flat_map(|file| file.tests.iter().map(|test| (file.name.as_str(), test)))
     }
 
+    /// What is to be proved, with the name of the file.
+    pub fn proofs(&self) -> impl Iterator<Item = (&str, &Proof)> {
+        self.files.iter().flat_map(|file| file.proofs.iter().map(|proof| (file.name.as_str(), proof)))
+    }
+
+    /// Where a rule and its parts stand.
+    pub fn places(&self, rule: &str) -> Option<&RulePlaces> {
+        let (file, index) = self.rules.get(rule)?;
+        Some(&self.files.get(*file)?.rules.get(*index)?.places)
+    }
+
+    /// Findings about these files, given as file, place, code, message and help, with the lines that they are about.
+    pub fn findings<'f>(
+        &self,
+        found: impl IntoIterator<Item = (&'f str, Span, Code, String, Option<String>)>,
+    ) -> Vec<Diagnostic> {
+        let named = self.files.iter().map(|file| (file.name.as_str(), Source::new(&file.name, &file.text)));
+        let sources: HashMap<&str, Source<'_>> = named.collect();
+        let show =
+            |(name, span, code, message, help): (&str, Span, Code, String, Option<String>)| match sources.get(name) {
+                Some(source) => source.diagnostic(span, code, message, help),
+                None => Diagnostic::of_file(name, code, message, help),
+            };
+        found.into_iter().map(show).collect()
+    }
+
     /// Writes the canonical bytes of the bundle.
+    #[expect(clippy::result_large_err, reason = "it is returned once, and ends the work")]
     pub fn build(&self, id: &str, serial: u64) -> Result<Vec<u8>, Diagnostic> {
         let bundle = self.bundle(id, serial).and_then(|bundle| Json::from_serialize(&bundle));
         // What this version writes it must be able to load.
@@ -88,26 +187,29 @@ impl Compilation {
             let bytes = bundle.to_jcs();
             Policy::load(&bytes).map(|_| bytes).map_err(|error| error.to_string())
         });
-        checked.map_err(|error| Diagnostic {
-            file: id.to_owned(),
-            place: None,
-            message: format!("the bundle that came out cannot be loaded: {error}"),
-            help: Some("this is a mistake of holdgate; please report it with the rule files".into()),
+        checked.map_err(|error| {
+            let message = format!("the bundle that came out cannot be loaded: {error}");
+            let help = "this is a mistake of holdgate; please report it with the rule files".to_owned();
+            Diagnostic::of_file(id, Code::Internal, message, Some(help))
         })
     }
 
     fn bundle(&self, id: &str, serial: u64) -> Result<Bundle<Conditions>, serde_json::Error> {
         let mut requirements: Vec<Requirement> = Vec::new();
+        let mut known: HashMap<String, usize> = HashMap::new();
         let mut rules = Vec::new();
         for rule in self.files.iter().flat_map(|file| &file.rules) {
-            let approval = rule.approval.as_ref().map(|approval| {
-                let known = requirements.iter().position(|other| *other == approval.requirement);
-                let requirement = known.unwrap_or_else(|| {
-                    requirements.push(approval.requirement.clone());
-                    requirements.len() - 1
-                });
-                Approval { requirement, wait: approval.wait }
-            });
+            let approval = match &rule.approval {
+                None => None,
+                Some(approval) => {
+                    let spelled = serde_json::to_string(&approval.requirement)?;
+                    let requirement = *known.entry(spelled).or_insert_with(|| {
+                        requirements.push(approval.requirement.clone());
+                        requirements.len() - 1
+                    });
+                    Some(Approval { requirement, wait: approval.wait })
+                }
+            };
             rules.push(Rule {
                 id: rule.id.clone(),
                 effect: rule.effect,

@@ -1,46 +1,173 @@
-//! `match` to compiled conditions.
+//! `match` and `when` to compiled conditions.
+
+use std::collections::BTreeSet;
 
 use holdgate_engine::{
-    Atom, Attribute, Conditions, Template, Test,
-    conditions::{List, Literal, ValueTest},
+    Atom, Attribute, Conditions, MAX_STEPS, Template, TemplateError, Test,
+    conditions::{List, Order, ValueTest},
 };
-use holdgate_protocol::Pointer;
+use holdgate_protocol::{Pointer, bundle::Effect};
 
 use crate::{
+    codes::Code,
+    diagnostic::{Quoted, Span},
     node::{Member, Node, Value},
-    reader::{Reader, Scalar, Shape, describe},
+    reader::{Reader, describe},
+    rule::EntryPlaces,
+    shape::{Key, Kind, Shape},
+    tags::{self, Tags},
 };
 
-const ENTRY: Shape =
-    Shape { what: "an entry of `match`", keys: &["agent", "http", "body"], later: &["mcp", "tags", "rate", "time"] };
-const HTTP: Shape = Shape { what: "`http`", keys: &["methods", "host", "path"], later: &["headers", "query"] };
-const AGENT: Shape = Shape { what: "`agent`", keys: &["exists", "id", "issuer", "owner", "claims"], later: &[] };
-const VALUE: Shape = Shape {
-    what: "a value's tests",
-    keys: &["equals", "in", "notIn", "exists", "lt", "lte", "gt", "gte", "prefix", "suffix", "contains"],
-    later: &["matches"],
+mod circumstances;
+mod values;
+mod when;
+
+pub(crate) use values::VALUE;
+use values::{Of, read_value};
+
+pub(crate) const ENTRY: Shape = Shape {
+    what: "an entry of `match`",
+    keys: &[
+        Key::optional("http", Kind::Map(&HTTP), "The request's method, host, path, query and headers."),
+        Key::optional("agent", Kind::Map(&AGENT), "The verified agent."),
+        Key::optional("mcp", Kind::Map(&MCP), "The message to an MCP server."),
+        Key::optional("body", Kind::Pointers(&Kind::Value), "Parts of the JSON body by pointer."),
+        Key::optional(
+            "tags",
+            Kind::Each(&Kind::Value),
+            "What is said about the request, such as a model's confidence.",
+        ),
+        Key::optional("rate", Kind::Map(&circumstances::RATE), "More requests than so many in a time."),
+        Key::optional("time", Kind::Map(&circumstances::TIME), "Hours of some days of the week."),
+    ],
+    later: &[],
+};
+const HTTP: Shape = Shape {
+    what: "`http`",
+    keys: &[
+        Key::optional("methods", Kind::Filled(&Kind::Text), "The method is one of these, in upper case."),
+        Key::optional("path", Kind::Text, "A path template: `/users/{user}`, `/files/*.json`, `/iam/**`."),
+        Key::optional("host", Kind::Value, "The host without its port."),
+        Key::optional("query", Kind::Each(&Kind::Value), "Parameters of the query by name."),
+        Key::optional("headers", Kind::Each(&Kind::Value), "Headers by name."),
+    ],
+    later: &[],
+};
+const AGENT: Shape = Shape {
+    what: "`agent`",
+    keys: &[
+        Key::optional("exists", Kind::Bool, "Whether the request has a verified agent."),
+        Key::optional(
+            "id",
+            Kind::Value,
+            "The agent's id: the current actor of a delegation, else the token's subject.",
+        ),
+        Key::optional("issuer", Kind::Value, "The issuer of that id."),
+        Key::optional("owner", Kind::Value, "The accountable owner."),
+        Key::optional("claims", Kind::Each(&Kind::Value), "Claims of the verified token by name."),
+    ],
+    later: &[],
+};
+const MCP: Shape = Shape {
+    what: "`mcp`",
+    keys: &[
+        Key::optional("method", Kind::Value, "The JSON-RPC method, such as `tools/call`."),
+        Key::optional(
+            "tool",
+            Kind::Value,
+            "The tool that is called; a plain text may have `*` for any run of characters.",
+        ),
+        Key::optional("args", Kind::Pointers(&Kind::Value), "Parts of the tool's arguments by pointer."),
+    ],
+    later: &[],
 };
 
-/// What kind of attribute a value condition is about.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Any JSON value.
-    Any,
-    /// A text that may be missing.
-    Text,
-    /// The host: a text in lower case that is always there.
-    Host,
+/// An entry of `match`, in canonical order.
+pub(crate) struct Entry {
+    pub(crate) span: Span,
+    /// Each with the key that says it.
+    pub(crate) atoms: Vec<(Atom, Span)>,
 }
 
-/// Reads the list of entries. The order of atoms does not depend on the order of keys.
-pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Conditions> {
-    let entries = reader.filled_list(node, "`match`")?;
-    let any: Vec<_> = entries.iter().map(|entry| read_entry(reader, entry)).collect();
-    Some(Conditions { any: any.into_iter().collect::<Option<_>>()?, when: None })
+/// Reads `match` and `when`, and where their parts stand.
+pub(crate) fn read(
+    reader: &mut Reader<'_>,
+    entries: Option<&Node>,
+    when: Option<&Node>,
+    effect: Option<Effect>,
+    tags: &mut Tags,
+) -> Option<(Conditions, Vec<EntryPlaces>)> {
+    let before = reader.found();
+    let expression = when.map(|node| (node.span, when::read(reader, node, tags)));
+    let nodes = reader.filled_list(entries?, "`match`")?;
+    too_many(reader, entries?.span, nodes.len())?;
+    let mut entries = Vec::with_capacity(nodes.len());
+    for entry in nodes {
+        if reader.is_full() {
+            return None;
+        }
+        entries.extend(read_entry(reader, entry, tags));
+    }
+    if entries.len() < nodes.len() {
+        return None;
+    }
+    let mut rest = None;
+    if let Some((span, found)) = expression {
+        let (atoms, more) = found?;
+        // What must be true anyhow stands in every entry, where the index and the proofs see it.
+        let steps = entries.iter().map(|entry| entry.atoms.len() + atoms.len()).sum();
+        too_many(reader, span, steps)?;
+        for entry in &mut entries {
+            entry.atoms.extend(atoms.iter().cloned().map(|atom| (atom, span)));
+            sort(&mut entry.atoms);
+        }
+        rest = more;
+    }
+    if effect == Some(Effect::Allow) {
+        let atoms = entries.iter().flat_map(|entry| &entry.atoms).map(|(atom, at)| (atom, *at));
+        let more = rest.iter().zip(when).flat_map(|(rest, node)| rest.atoms().map(|atom| (atom, node.span)));
+        let asserted: BTreeSet<(Span, String)> = atoms.chain(more).filter_map(asserted_tag).collect();
+        for (at, name) in asserted {
+            allow_on_tag(reader, &name, at);
+        }
+    }
+    let places = entries
+        .iter()
+        .map(|entry| EntryPlaces { span: entry.span, atoms: entry.atoms.iter().map(|(_, at)| *at).collect() });
+    let places = places.collect();
+    let any = entries.into_iter().map(|entry| entry.atoms.into_iter().map(|(atom, _)| atom).collect()).collect();
+    let conditions = Conditions { any, when: rest };
+    too_many(reader, nodes.first()?.span, conditions.steps())?;
+    (reader.found() == before).then_some((conditions, places))
 }
 
-fn read_entry(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Atom>> {
-    let before = reader.problems.len();
+fn too_many(reader: &mut Reader<'_>, at: Span, steps: usize) -> Option<()> {
+    if steps <= MAX_STEPS {
+        return Some(());
+    }
+    let message =
+        format!("the rule has {steps} tests or more, those of `when` once for each entry; the most is {MAX_STEPS}");
+    reader.error_with_help(at, Code::TooLarge, message, "divide it into several rules")
+}
+
+fn asserted_tag((atom, at): (&Atom, Span)) -> Option<(Span, String)> {
+    atom.attributes().find_map(|attribute| match attribute {
+        Attribute::Tag(tag) if attribute.is_asserted() => Some((at, tag.name.clone())),
+        _ => None,
+    })
+}
+
+fn allow_on_tag(reader: &mut Reader<'_>, name: &str, at: Span) {
+    let message = format!("an `allow` cannot rest on the tag `{name}`: it is a header, and the agent may lie in it");
+    let help = format!(
+        "hold or deny by it, or take the tag from a claim of the verified token: `tags: {{{name}: {{claim: {name}}}}}`"
+    );
+    reader.error_with_help::<()>(at, Code::AllowOnAssertedTag, message, help);
+}
+
+/// Reads one entry; neither the order of keys nor that of members matters.
+pub(crate) fn read_entry(reader: &mut Reader<'_>, node: &Node, tags: &mut Tags) -> Option<Entry> {
+    let before = reader.found();
     let fields = reader.fields(node, &ENTRY)?;
     let mut atoms = Vec::new();
     if let Some(http) = fields.get("http") {
@@ -49,61 +176,102 @@ fn read_entry(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<Atom>> {
     if let Some(agent) = fields.get("agent") {
         read_agent(reader, agent, &mut atoms);
     }
+    if let Some(mcp) = fields.get("mcp") {
+        read_mcp(reader, mcp, &mut atoms);
+    }
     if let Some(body) = fields.get("body") {
-        for Member { key, at, value } in reader.members(body, "`body`").unwrap_or_default() {
-            let tests = read_value(reader, value, Kind::Any);
-            if let Some(pointer) = reader.pointer(key, *at) {
-                atoms.extend(tests.into_iter().map(|is| test(Attribute::Body(pointer.clone()), is)));
-            }
+        read_pointers(reader, body, "`body`", Attribute::Body, &mut atoms);
+    }
+    if let Some(node) = fields.get("tags") {
+        for Member { key, at, value } in reader.members(node, "`tags`").unwrap_or_default() {
+            let source = tags.source(reader, key, *at);
+            let tests = read_value(reader, value, *at, Of::Any);
+            let Some(source) = source else { continue };
+            atoms.extend(tests.into_iter().map(|(is, at)| (test(tags::attribute(key, source.clone()), is), at)));
         }
     }
-    if reader.problems.len() > before {
+    if let Some(rate) = fields.get("rate") {
+        let rate = circumstances::read_rate(reader, rate);
+        atoms.extend(rate.map(|rate| (Atom::Rate(rate), fields.at("rate"))));
+    }
+    if let Some(time) = fields.get("time") {
+        let window = circumstances::read_time(reader, time);
+        atoms.extend(window.map(|window| (Atom::Time(window), fields.at("time"))));
+    }
+    if reader.found() > before {
         return None;
     }
     if atoms.is_empty() {
         let help = "name what it matches; `http: {path: /**}` is every request";
-        return reader.error_with_help(node.span, "an entry of `match` without a condition".into(), help);
+        let message = "an entry of `match` without a condition";
+        return reader.error_with_help(node.span, Code::NoCondition, message, help);
     }
-    Some(atoms)
+    sort(&mut atoms);
+    Some(Entry { span: node.span, atoms })
 }
 
-fn read_http(reader: &mut Reader<'_>, node: &Node, atoms: &mut Vec<Atom>) -> Option<()> {
+type Atoms = Vec<(Atom, Span)>;
+
+fn read_http(reader: &mut Reader<'_>, node: &Node, atoms: &mut Atoms) -> Option<()> {
     let fields = reader.fields(node, &HTTP)?;
     if let Some(methods) = fields.get("methods") {
         let methods = read_methods(reader, methods);
-        atoms.extend(methods.map(|methods| test(Attribute::Method, Test::In(List::strings(methods)))));
+        let is_one = |methods| (test(Attribute::Method, Test::In(List::strings(methods))), fields.at("methods"));
+        atoms.extend(methods.map(is_one));
     }
     if let Some(path) = fields.get("path") {
         let template = read_template(reader, path);
-        atoms.extend(template.map(|template| test(Attribute::Path, Test::Template(template))));
+        atoms.extend(template.map(|template| (test(Attribute::Path, Test::Template(template)), fields.at("path"))));
     }
     if let Some(host) = fields.get("host") {
-        atoms.extend(read_value(reader, host, Kind::Host).into_iter().map(|is| test(Attribute::Host, is)));
+        let tests = read_value(reader, host, fields.at("host"), Of::Host);
+        atoms.extend(tests.into_iter().map(|(is, at)| (test(Attribute::Host, is), at)));
     }
-    if fields.is_empty() { reader.error(node.span, "`http` is empty") } else { Some(()) }
+    if let Some(query) = fields.get("query") {
+        for Member { key, at, value } in reader.members(query, "`query`").unwrap_or_default() {
+            let tests = read_value(reader, value, *at, Of::Any);
+            atoms.extend(tests.into_iter().map(|(is, at)| (test(Attribute::Query(key.clone()), is), at)));
+        }
+    }
+    if let Some(headers) = fields.get("headers") {
+        for Member { key, at, value } in reader.members(headers, "`headers`").unwrap_or_default() {
+            let tests = read_value(reader, value, *at, Of::Any);
+            let Some(name) = tags::read_header(reader, key, *at) else { continue };
+            atoms.extend(tests.into_iter().map(|(is, at)| (test(Attribute::Header(name.clone()), is), at)));
+        }
+    }
+    not_empty(reader, fields.is_empty(), node, "http")
 }
 
 fn test(of: Attribute, is: Test) -> Atom {
     Atom::Value(ValueTest { of, is })
 }
 
+fn not_empty(reader: &mut Reader<'_>, empty: bool, node: &Node, key: &str) -> Option<()> {
+    if !empty {
+        return Some(());
+    }
+    let help = format!("say what it must be, or leave `{key}` out");
+    reader.error_with_help(node.span, Code::NoCondition, format!("`{key}` is empty"), help)
+}
+
 fn read_methods(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
     let items = reader.filled_list(node, "`methods`")?;
-    let mut methods = Vec::new();
+    let mut methods = BTreeSet::new();
     for item in items {
         let Some(method) = reader.text(item, "a method") else { continue };
         // What the canonical form of a request allows; `*` would look like "any" and match nothing.
         let upper = |byte: u8| byte.is_ascii_uppercase() || byte == b'-';
         if !method.bytes().all(upper) {
             let help = "write a method in upper case, such as `POST`; leave out `methods` to match every method";
-            reader.error_with_help::<()>(item.span, format!("`{method}` is not a method"), help);
-        } else if methods.contains(&method) {
-            reader.error::<()>(item.span, format!("the method `{method}` stands there twice"));
-        } else {
-            methods.push(method);
+            let message = format!("{} is not a method", Quoted(&method));
+            reader.error_with_help::<()>(item.span, Code::NotAMethod, message, help);
+        } else if !methods.insert(method.clone()) {
+            let message = format!("the method {} stands there twice", Quoted(&method));
+            reader.error::<()>(item.span, Code::Repeated, message);
         }
     }
-    (methods.len() == items.len()).then_some(methods)
+    (methods.len() == items.len()).then(|| methods.into_iter().collect())
 }
 
 fn read_template(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
@@ -112,132 +280,131 @@ fn read_template(reader: &mut Reader<'_>, node: &Node) -> Option<Template> {
         // `path: {user}` without quotes is a map.
         other => {
             let help = "put a path template in quotes if it starts with `{` or `*`";
-            return reader.error_with_help(node.span, format!("`path` must be a text, not {}", describe(other)), help);
+            let message = format!("`path` must be a text, not {}", describe(other));
+            return reader.error_with_help(node.span, Code::WrongType, message, help);
         }
     };
-    match text.parse() {
-        Ok(template) => Some(template),
-        Err(error) => reader.error(node.span, format!("`{text}` is not a path template: {error}")),
+    let error = match text.parse() {
+        Ok(template) => return Some(template),
+        Err(error) => error,
+    };
+    let message = format!("{} is not a path template: {error}", Quoted(text));
+    match error {
+        TemplateError::RestNotLast => {
+            let help = "write `*` or `{name}` for one segment, and end the template with the `**`";
+            reader.error_with_help(node.span, Code::RestNotLast, message, help)
+        }
+        _ => reader.error(node.span, Code::NotATemplate, message),
     }
 }
 
-fn read_agent(reader: &mut Reader<'_>, node: &Node, atoms: &mut Vec<Atom>) -> Option<()> {
+fn read_agent(reader: &mut Reader<'_>, node: &Node, atoms: &mut Atoms) -> Option<()> {
     let fields = reader.fields(node, &AGENT)?;
     if let Some(exists) = fields.get("exists") {
-        atoms.extend(reader.bool(exists, "`exists`").map(|exists| test(Attribute::Agent, Test::Exists(exists))));
+        let is = reader.bool(exists, "`exists`").map(Test::Exists);
+        atoms.extend(is.map(|is| (test(Attribute::Agent, is), fields.at("exists"))));
     }
     for (key, of) in [("id", Attribute::AgentId), ("issuer", Attribute::AgentIssuer), ("owner", Attribute::AgentOwner)]
     {
-        let tests = fields.get(key).map(|value| read_value(reader, value, Kind::Text)).unwrap_or_default();
-        atoms.extend(tests.into_iter().map(|is| test(of.clone(), is)));
+        let tests = fields.get(key).map(|value| read_value(reader, value, fields.at(key), Of::Text));
+        atoms.extend(tests.into_iter().flatten().map(|(is, at)| (test(of.clone(), is), at)));
     }
     if let Some(claims) = fields.get("claims") {
-        for Member { key, value: node, .. } in reader.members(claims, "`claims`")? {
-            let tests = read_value(reader, node, Kind::Any);
+        for Member { key, at, value } in reader.members(claims, "`claims`").unwrap_or_default() {
             let claim = Attribute::Claim(Pointer::of([key]));
-            atoms.extend(tests.into_iter().map(|is| test(claim.clone(), is)));
+            let tests = read_value(reader, value, *at, Of::Any);
+            atoms.extend(tests.into_iter().map(|(is, at)| (test(claim.clone(), is), at)));
         }
     }
-    if fields.is_empty() { reader.error(node.span, "`agent` is empty") } else { Some(()) }
+    not_empty(reader, fields.is_empty(), node, "agent")
 }
 
-/// A plain value (equals) or a map of operators, each of which is a test of its own.
-fn read_value(reader: &mut Reader<'_>, node: &Node, kind: Kind) -> Vec<Test> {
-    match &node.value {
-        Value::Scalar { .. } => read_literal(reader, node, kind).map(Test::Equals).into_iter().collect(),
-        Value::List(_) => {
-            let help = "write `{in: [...]}` for one of several values";
-            reader.error_with_help::<()>(node.span, "a value cannot be compared with a list".into(), help);
-            Vec::new()
-        }
-        Value::Map(_) => {
-            let Some(fields) = reader.fields(node, &VALUE) else { return Vec::new() };
-            if fields.is_empty() {
-                reader.error::<()>(node.span, "a condition without an operator");
-            }
-            let operators = VALUE.keys.iter().filter_map(|key| Some((*key, fields.get(key)?)));
-            operators.filter_map(|(operator, node)| read_test(reader, operator, node, kind)).collect()
-        }
+fn read_mcp(reader: &mut Reader<'_>, node: &Node, atoms: &mut Atoms) -> Option<()> {
+    let fields = reader.fields(node, &MCP)?;
+    for (key, of, kind) in [("method", Attribute::McpMethod, Of::Text), ("tool", Attribute::McpTool, Of::Tool)] {
+        let tests = fields.get(key).map(|value| read_value(reader, value, fields.at(key), kind));
+        atoms.extend(tests.into_iter().flatten().map(|(is, at)| (test(of.clone(), is), at)));
+    }
+    if let Some(args) = fields.get("args") {
+        read_pointers(reader, args, "`args`", Attribute::McpArg, atoms);
+    }
+    not_empty(reader, fields.is_empty(), node, "mcp")
+}
+
+fn read_pointers(reader: &mut Reader<'_>, node: &Node, what: &str, of: fn(Pointer) -> Attribute, atoms: &mut Atoms) {
+    for Member { key, at, value } in reader.members(node, what).unwrap_or_default() {
+        let tests = read_value(reader, value, *at, Of::Any);
+        let Some(pointer) = reader.pointer(key, *at) else { continue };
+        atoms.extend(tests.into_iter().map(|(is, at)| (test(of(pointer.clone()), is), at)));
     }
 }
 
-fn read_test(reader: &mut Reader<'_>, operator: &str, node: &Node, kind: Kind) -> Option<Test> {
-    if kind == Kind::Host && operator == "exists" {
-        return reader.error(node.span, "every request has a host; remove `exists`");
-    }
-    match operator {
-        "equals" => read_literal(reader, node, kind).map(Test::Equals),
-        "in" => read_list(reader, node, kind).map(Test::In),
-        "notIn" => read_list(reader, node, kind).map(Test::NotIn),
-        "exists" => reader.bool(node, "`exists`").map(Test::Exists),
-        "prefix" => read_text(reader, node, operator, kind).map(Test::Prefix),
-        "suffix" => read_text(reader, node, operator, kind).map(Test::Suffix),
-        "contains" => read_text(reader, node, operator, kind).map(Test::Contains),
-        _ if kind != Kind::Any => {
-            reader.error(node.span, format!("`{operator}` compares numbers, and this attribute is a text"))
+/// Puts atoms in the one order that a bundle has, each of them once.
+fn sort(atoms: &mut Atoms) {
+    atoms.sort_by_cached_key(|(atom, _)| rank(atom));
+    atoms.dedup_by(|(later, _), (first, _)| later == first);
+}
+
+fn rank(atom: &Atom) -> (u8, String, u8) {
+    match atom {
+        Atom::Value(ValueTest { of, is }) => {
+            let (kind, name) = attribute_rank(of);
+            (kind, name, test_rank(is))
         }
-        _ => {
-            let Scalar::Number(limit) = reader.scalar(node, &format!("`{operator}`"))? else {
-                return reader.error(node.span, format!("`{operator}` compares with a number"));
+        Atom::Compare(comparison) => {
+            let (left, right) = (attribute_rank(&comparison.left), attribute_rank(&comparison.right));
+            let order = match comparison.is {
+                Order::Eq => 0,
+                Order::Ne => 1,
+                Order::Lt => 2,
+                Order::Lte => 3,
+                Order::Gt => 4,
+                Order::Gte => 5,
             };
-            Some(match operator {
-                "lt" => Test::Lt(limit),
-                "lte" => Test::Lte(limit),
-                "gt" => Test::Gt(limit),
-                _ => Test::Gte(limit),
-            })
+            (100, format!("{:03} {} {:03} {}", left.0, left.1, right.0, right.1), order)
         }
+        Atom::Rate(_) => (101, String::new(), 0),
+        Atom::Time(_) => (102, String::new(), 0),
     }
 }
 
-fn read_text(reader: &mut Reader<'_>, node: &Node, operator: &str, kind: Kind) -> Option<String> {
-    let text = reader.text(node, &format!("`{operator}`"))?;
-    Some(if kind == Kind::Host { text.to_lowercase() } else { text })
-}
-
-fn read_literal(reader: &mut Reader<'_>, node: &Node, kind: Kind) -> Option<Literal> {
-    let literal = match reader.scalar(node, "a value")? {
-        Scalar::Text(text) if kind == Kind::Host && has_port(&text) => {
-            return reader
-                .error(node.span, format!("a host is compared without its port; leave out the port of `{text}`"));
-        }
-        Scalar::Null => {
-            let help = "ask whether the value is there with `{exists: true}` or `{exists: false}`";
-            return reader.error_with_help(node.span, "nothing can be compared with null".into(), help);
-        }
-        Scalar::Text(text) if kind == Kind::Host => Literal::String(text.to_lowercase()),
-        Scalar::Text(text) => Literal::String(text),
-        Scalar::Number(number) => Literal::Number(number),
-        Scalar::Bool(value) => Literal::Bool(value),
-    };
-    if kind != Kind::Any && !matches!(literal, Literal::String(_)) {
-        let help = "put the value in quotes";
-        return reader.error_with_help(node.span, "this attribute is a text".into(), help);
-    }
-    Some(literal)
-}
-
-fn read_list(reader: &mut Reader<'_>, node: &Node, kind: Kind) -> Option<List> {
-    let items = reader.filled_list(node, "a list of values")?;
-    let (mut strings, mut numbers) = (Vec::new(), Vec::new());
-    for item in items {
-        match read_literal(reader, item, kind)? {
-            Literal::String(text) => strings.push(text),
-            Literal::Number(number) => numbers.push(number),
-            Literal::Bool(_) => return reader.error(item.span, "a list of values has texts or numbers"),
-        }
-    }
-    match (strings.is_empty(), numbers.is_empty()) {
-        (false, true) => Some(List::strings(strings)),
-        (true, false) => Some(List::numbers(numbers)),
-        _ => {
-            let help = "write two entries of `match`, or put the numbers in quotes if they are texts";
-            reader.error_with_help(node.span, "a list of values has one type: all texts or all numbers".into(), help)
-        }
+fn attribute_rank(of: &Attribute) -> (u8, String) {
+    match of {
+        Attribute::Method => (0, String::new()),
+        Attribute::Path => (1, String::new()),
+        Attribute::Host => (2, String::new()),
+        Attribute::Query(name) => (3, name.clone()),
+        Attribute::Header(name) => (4, name.clone()),
+        Attribute::Agent => (5, String::new()),
+        Attribute::AgentId => (6, String::new()),
+        Attribute::AgentIssuer => (7, String::new()),
+        Attribute::AgentOwner => (8, String::new()),
+        Attribute::Claim(pointer) => (9, pointer.to_string()),
+        Attribute::McpMethod => (10, String::new()),
+        Attribute::McpTool => (11, String::new()),
+        Attribute::McpArg(pointer) => (12, pointer.to_string()),
+        Attribute::Body(pointer) => (13, pointer.to_string()),
+        Attribute::Tag(tag) => (14, tag.name.clone()),
     }
 }
 
-/// An IPv6 address has its colons in brackets.
-fn has_port(host: &str) -> bool {
-    host.rsplit_once(']').map_or(host, |(_, port)| port).contains(':')
+fn test_rank(is: &Test) -> u8 {
+    match is {
+        Test::Equals(_) => 0,
+        Test::In(_) => 1,
+        Test::NotIn(_) => 2,
+        Test::Exists(_) => 3,
+        Test::Lt(_) => 4,
+        Test::Lte(_) => 5,
+        Test::Gt(_) => 6,
+        Test::Gte(_) => 7,
+        Test::Prefix(_) => 8,
+        Test::Suffix(_) => 9,
+        Test::Contains(_) => 10,
+        Test::Matches(_) => 11,
+        Test::Glob(_) => 12,
+        Test::Template(_) => 13,
+        Test::Size(_) => 14,
+        Test::Includes(_) => 15,
+    }
 }

@@ -2,26 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use holdgate_engine::{Body, Caller, Request};
+use holdgate_engine::{Body, Caller, Field, Mcp, Policy, Request, conditions::Source};
 use holdgate_protocol::{Json, bundle::Effect};
 
 use crate::{
-    diagnostic::Span,
+    codes::Code,
+    diagnostic::{Quoted, Span},
     node::{Member, Node, Value},
-    reader::{Reader, Scalar, Shape},
+    reader::{Fields, Reader, Scalar},
     rule::EFFECTS,
+    shape::Shape,
+    tags::Tags,
 };
 
-const TEST: Shape = Shape { what: "a test", keys: &["name", "request", "expect"], later: &[] };
-const REQUEST: Shape =
-    Shape { what: "`request`", keys: &["agent", "http", "body"], later: &["mcp", "tags", "rate", "time"] };
-const HTTP: Shape =
-    Shape { what: "`http` of a request", keys: &["method", "host", "path"], later: &["headers", "query"] };
-const HTTP_WITH_HEADERS: Shape =
-    Shape { what: "`http` of a request", keys: &["method", "host", "path", "headers"], later: &["query"] };
-const AGENT: Shape =
-    Shape { what: "`agent` of a request", keys: &["id", "issuer", "owner", "claims"], later: &["act"] };
-const EXPECT: Shape = Shape { what: "`expect`", keys: &["effect", "rule", "rules", "factors"], later: &["reason"] };
+mod shapes;
+
+use shapes::{AGENT, HTTP, MCP};
+pub(crate) use shapes::{EXPECT, REQUEST, TEST};
+
+/// 2026-01-07T12:00:00Z, a Wednesday.
+const DEFAULT_TIME: i64 = 1_767_787_200;
 
 /// A request as an example describes it, and what the policy must say about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,11 +33,34 @@ pub struct Example {
     pub host: String,
     /// Canonical, without a query.
     pub path: String,
-    /// Headers in the order of the file; only cases have some.
+    /// Decoded, in the order of the file.
+    pub query: Vec<(String, String)>,
+    /// In the order of the file, names in lower case, then those of asserted tags.
     pub headers: Vec<(String, String)>,
     pub agent: Option<ExampleAgent>,
+    pub mcp: Option<ExampleMessage>,
+    /// For an MCP message without a body of its own, the body that it makes.
     pub body: Option<Json>,
+    pub rates: Rates,
+    /// Unix seconds.
+    pub time: i64,
     pub expect: Expectation,
+}
+
+/// The MCP message of an example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExampleMessage {
+    pub method: String,
+    pub tool: Option<String>,
+    pub args: Option<Json>,
+}
+
+/// How many requests the rates have seen, this one included.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rates {
+    All(u64),
+    /// By the id of the rule, with the place of the key; those of other rules have seen one.
+    Rules(BTreeMap<String, (u64, Span)>),
 }
 
 /// The verified agent of an example.
@@ -70,68 +93,231 @@ pub enum RuleExpectation {
     Rule(String),
 }
 
+impl Rates {
+    pub(crate) fn rules(&self) -> impl Iterator<Item = (&str, Span)> {
+        let rules = match self {
+            Rates::All(_) => None,
+            Rates::Rules(rules) => Some(rules),
+        };
+        rules.into_iter().flatten().map(|(rule, (_, at))| (rule.as_str(), *at))
+    }
+
+    fn of(&self, rule: &str) -> u64 {
+        match self {
+            Rates::All(count) => *count,
+            Rates::Rules(rules) => rules.get(rule).map_or(1, |(count, _)| *count),
+        }
+    }
+}
+
 impl Example {
-    /// The request as the engine sees it once the body is known.
-    pub fn request(&self) -> Request<'_> {
+    /// Lends the request as the engine sees it once the body is known.
+    pub fn with_request<T>(&self, policy: &Policy, ask: impl FnOnce(Request<'_>) -> T) -> T {
         let agent = self.agent.as_ref().map(|agent| Caller {
             iss: &agent.issuer,
             id: &agent.id,
             owner: agent.owner.as_deref(),
             claims: &agent.claims,
         });
-        let body = self.body.as_ref().map_or(Body::Empty, Body::Json);
-        Request { agent, body, ..Request::new(&self.method, &self.host, &self.path) }
+        let query: Vec<Field<'_>> = self.query.iter().map(field).collect();
+        let headers: Vec<Field<'_>> = self.headers.iter().map(field).collect();
+        let mcp = self.mcp.as_ref().map_or(Mcp::None, |message| Mcp::Message {
+            method: &message.method,
+            tool: message.tool.as_deref(),
+            args: message.args.as_ref(),
+        });
+        let count = |rule| Some(self.rates.of(&policy.rule(rule).id));
+        let rates: Vec<Option<u64>> = policy.rates().iter().map(|counter| count(counter.rule)).collect();
+        ask(Request {
+            query: &query,
+            headers: &headers,
+            agent,
+            body: self.body.as_ref().map_or(Body::Empty, Body::Json),
+            mcp,
+            time: Some(self.time),
+            rates: &rates,
+            ..Request::new(&self.method, &self.host, &self.path)
+        })
     }
+}
+
+fn field((name, value): &(String, String)) -> Field<'_> {
+    Field { name, value: Some(value) }
 }
 
 /// Reads one of the `tests` of a rule file.
-pub(crate) fn read(reader: &mut Reader<'_>, node: &Node) -> Option<Example> {
-    read_as(reader, node, &TEST, &HTTP)
+pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, tags: &mut Tags) -> Option<Example> {
+    read_as(reader, node, &TEST, tags)
 }
 
-/// Reads one case of the corpus, which may have headers.
-pub(crate) fn read_case(reader: &mut Reader<'_>, node: &Node, shape: &Shape) -> Option<Example> {
-    read_as(reader, node, shape, &HTTP_WITH_HEADERS)
-}
-
-fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &Shape, http_shape: &Shape) -> Option<Example> {
+/// Reads a test whose map may have other keys as well.
+pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shape, tags: &mut Tags) -> Option<Example> {
+    let before = reader.found();
     let fields = reader.fields(node, shape)?;
-    let name = reader.require(fields, "name", shape.what);
+    let name = reader.require(fields, "name");
     let name = name.and_then(|node| Some((reader.text(node, "`name`")?, node.span)));
-    let expect = reader.require(fields, "expect", shape.what).and_then(|node| read_expectation(reader, node));
-    let request = reader.require(fields, "request", shape.what).and_then(|node| reader.fields(node, &REQUEST))?;
-    let agent = request.get("agent").map_or(Some(None), |node| read_agent(reader, node));
+    let expect = reader.require(fields, "expect").and_then(|node| read_expectation(reader, node));
+    let request = reader.require(fields, "request").and_then(|node| reader.fields(node, &REQUEST))?;
+    let mut agent = request.get("agent").map_or(Some(None), |node| read_agent(reader, node));
+    let mcp = request.get("mcp").map_or(Some(None), |node| read_message(reader, node).map(Some));
     let body = request.get("body").map_or(Some(None), |node| reader.json(node, "`body`").map(Some));
-    let http = reader.require(request, "http", "`request`").and_then(|node| reader.fields(node, http_shape))?;
-    let method = reader.require(http, "method", "`http`").and_then(|node| reader.text(node, "`method`"));
+    let rates = request.get("rate").map_or(Some(Rates::All(1)), |node| read_rates(reader, node));
+    let time = request.get("time").map_or(Some(DEFAULT_TIME), |node| read_time(reader, node));
+    let http = reader.require(request, "http").and_then(|node| reader.fields(node, &HTTP))?;
+    let method = reader.require(http, "method").and_then(|node| reader.text(node, "`method`"));
     let host = http.get("host").map_or(Some("api.example".into()), |node| reader.text(node, "`host`"));
-    let path = reader.require(http, "path", "`http`").and_then(|node| read_path(reader, node));
-    let mut headers = Vec::new();
-    if let Some(node) = http.get("headers") {
-        for Member { key, value, .. } in reader.members(node, "`headers`").unwrap_or_default() {
-            headers.push((key.clone(), reader.text(value, "a header")?));
-        }
+    let path = reader.require(http, "path").and_then(|node| read_path(reader, node));
+    let query = read_texts(reader, http, "query")?;
+    let mut headers = read_texts(reader, http, "headers")?;
+    headers.iter_mut().for_each(|(name, _)| name.make_ascii_lowercase());
+    if let (Some(node), Some(agent)) = (request.get("tags"), &mut agent) {
+        put_tags(reader, node, tags, &mut headers, agent.as_mut());
     }
     let (name, at) = name?;
-    Some(Example {
+    let mcp = mcp?;
+    let body = body?.or_else(|| mcp.as_ref().map(ExampleMessage::body));
+    let example = Example {
         name,
         at,
         method: method?,
-        host: host?,
+        host: host?.to_lowercase(),
         path: path?,
+        query,
         headers,
         agent: agent?,
-        body: body?,
+        mcp,
+        body,
+        rates: rates?,
+        time: time?,
         expect: expect?,
-    })
+    };
+    (reader.found() == before).then_some(example)
 }
 
 fn read_path(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
     let path = reader.text(node, "`path`")?;
     if path.contains(['?', '#']) {
-        return reader.error(node.span, "a rule sees the path without its query; leave the query out");
+        let help = "a rule sees the path without its query, which has a key of its own: `query: {name: value}`";
+        let message = format!("{} has more than a path", Quoted(&path));
+        return reader.error_with_help(node.span, Code::NotAPath, message, help);
     }
-    if path.starts_with('/') { Some(path) } else { reader.error(node.span, "a path starts with `/`") }
+    if path.starts_with('/') {
+        return Some(path);
+    }
+    reader.error(node.span, Code::NotAPath, format!("{} is not a path: it starts with `/`", Quoted(&path)))
+}
+
+/// Names with a text or several, one pair for each text.
+fn read_texts(reader: &mut Reader<'_>, fields: Fields<'_>, key: &str) -> Option<Vec<(String, String)>> {
+    let mut pairs = Vec::new();
+    let Some(node) = fields.get(key) else { return Some(pairs) };
+    let what = format!("a value of `{key}`");
+    for Member { key, value, .. } in reader.members(node, &format!("`{key}`"))? {
+        let values = match &value.value {
+            Value::List(items) => items.as_slice(),
+            _ => std::slice::from_ref(value),
+        };
+        for value in values {
+            pairs.push((key.clone(), read_literal(reader, value, &what)?.0));
+        }
+    }
+    Some(pairs)
+}
+
+/// A single value as the text that is sent, and as JSON.
+fn read_literal(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<(String, Json)> {
+    let text = match reader.scalar(node, what)? {
+        Scalar::Null => return reader.wrong(node.span, format!("{what} must be a text, not nothing")),
+        Scalar::Bool(value) => value.to_string(),
+        Scalar::Number(number) => number.as_str().to_owned(),
+        Scalar::Text(text) => text,
+    };
+    Some((text, reader.json(node, what)?))
+}
+
+/// Puts tags where they come from: headers, or claims of the token.
+fn put_tags(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    tags: &mut Tags,
+    headers: &mut Vec<(String, String)>,
+    mut agent: Option<&mut ExampleAgent>,
+) {
+    for Member { key, at, value } in reader.members(node, "`tags`").unwrap_or_default() {
+        let Some(source) = tags.source(reader, key, *at) else { continue };
+        let Some((text, json)) = read_literal(reader, value, "a tag") else { continue };
+        match (source, agent.as_deref_mut()) {
+            (Source::Header(header), _) => headers.push((header, text)),
+            (Source::Claim(pointer), Some(agent)) => put(&mut agent.claims, pointer.steps(), json),
+            (Source::Claim(pointer), None) => {
+                let message =
+                    format!("the tag {} is the claim `{pointer}`, and this request has no agent", Quoted(key));
+                reader.error_with_help::<()>(*at, Code::EitherOr, message, "add `agent: {}`, or leave the tag out");
+            }
+        }
+    }
+}
+
+/// Puts a value into an object, with the objects on the way to it.
+fn put(json: &mut Json, steps: &[String], value: Json) {
+    let Some((step, rest)) = steps.split_first() else {
+        *json = value;
+        return;
+    };
+    if json.as_object().is_none() {
+        *json = Json::object([]);
+    }
+    if let Json::Object(object) = json {
+        let mut inner = object.get(step).cloned().unwrap_or(Json::Null);
+        put(&mut inner, rest, value);
+        object.set(step.clone(), inner);
+    }
+}
+
+fn read_message(reader: &mut Reader<'_>, node: &Node) -> Option<ExampleMessage> {
+    let fields = reader.fields(node, &MCP)?;
+    let method = fields.get("method").map_or(Some("tools/call".into()), |node| reader.text(node, "`method`"));
+    let tool = fields.get("tool").map_or(Some(None), |node| reader.text(node, "`tool`").map(Some));
+    let args = fields.get("args").map_or(Some(None), |node| reader.json(node, "`args`").map(Some));
+    Some(ExampleMessage { method: method?, tool: tool?, args: args? })
+}
+
+impl ExampleMessage {
+    /// The JSON-RPC message.
+    fn body(&self) -> Json {
+        let text = |text: &str| Json::String(text.to_owned());
+        let mut params = Json::object([]);
+        if let Json::Object(members) = &mut params {
+            let parts = [("name", self.tool.as_deref().map(text)), ("arguments", self.args.clone())];
+            for (key, value) in parts.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                members.set(key.to_owned(), value);
+            }
+        }
+        let (version, method) = (text("2.0"), text(&self.method));
+        Json::object([("jsonrpc", version), ("id", Json::integer(1)), ("method", method), ("params", params)])
+    }
+}
+
+fn read_rates(reader: &mut Reader<'_>, node: &Node) -> Option<Rates> {
+    let Value::Map(members) = &node.value else {
+        return reader.count(node, "`rate`").map(Rates::All);
+    };
+    let mut rules = BTreeMap::new();
+    for Member { key, at, value } in members {
+        rules.insert(key.clone(), (reader.count(value, "a number of requests")?, *at));
+    }
+    Some(Rates::Rules(rules))
+}
+
+fn read_time(reader: &mut Reader<'_>, node: &Node) -> Option<i64> {
+    let text = reader.text(node, "`time`")?;
+    match text.parse::<jiff::Timestamp>() {
+        Ok(time) => Some(time.as_second()),
+        Err(_) => {
+            let help = "write date, time and offset as RFC 3339 has them: `2026-01-07T12:00:00Z`";
+            reader.error_with_help(node.span, Code::NotATime, format!("{} is not a time", Quoted(&text)), help)
+        }
+    }
 }
 
 /// `Some(None)` is a request without a verified agent.
@@ -139,7 +325,7 @@ fn read_agent(reader: &mut Reader<'_>, node: &Node) -> Option<Option<ExampleAgen
     if let Value::Scalar { .. } = node.value {
         return match reader.scalar(node, "`agent`")? {
             Scalar::Null => Some(None),
-            _ => reader.error(node.span, "`agent` must be a map, or null for a request without an agent"),
+            _ => reader.wrong(node.span, "`agent` must be a map, or null for a request without an agent"),
         };
     }
     let fields = reader.fields(node, &AGENT)?;
@@ -165,19 +351,21 @@ fn read_agent(reader: &mut Reader<'_>, node: &Node) -> Option<Option<ExampleAgen
 
 fn read_expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
     let fields = reader.fields(node, &EXPECT)?;
-    let effect =
-        reader.require(fields, "effect", "`expect`").and_then(|node| reader.word(node, "an effect", &EFFECTS))?;
+    let effect = reader.require(fields, "effect").and_then(|node| reader.word(node, "an effect", &EFFECTS))?;
     for key in ["rules", "factors"] {
         if effect != Effect::Hold && fields.get(key).is_some() {
             let message = format!("`{key}` is what a hold needs; with this effect write `rule`");
-            reader.error::<()>(fields.at(key), message);
+            reader.error::<()>(fields.at(key), Code::Expectation, message);
         }
     }
     let rule = match fields.get("rule") {
         None => None,
         Some(node) => Some(match reader.scalar(node, "`rule`")? {
             Scalar::Null if effect == Effect::Deny => RuleExpectation::NoRule,
-            Scalar::Null => return reader.error(node.span, "without a rule a request is denied; name the rule"),
+            Scalar::Null => {
+                let message = "without a rule a request is denied; name the rule";
+                return reader.error(node.span, Code::Expectation, message);
+            }
             _ => RuleExpectation::Rule(reader.text(node, "`rule`")?),
         }),
     };

@@ -5,17 +5,30 @@
 //! give the same bytes.
 
 pub mod cases;
+mod cel;
 mod check;
+mod codes;
 mod compile;
 mod conditions;
 mod diagnostic;
 mod example;
 mod file;
 mod node;
+mod proof;
 mod reader;
+mod regex;
 mod rule;
+mod schema;
+mod shape;
+mod tags;
+mod zones;
 
 pub use check::{Failure, TestReport, run_tests};
-pub use compile::{Compilation, build, compile};
+pub use codes::{Code, Severity};
+pub use compile::{Compilation, build, compile, compile_bytes};
 pub use diagnostic::{Diagnostic, Place, Span};
-pub use example::{Example, ExampleAgent, Expectation, RuleExpectation};
+pub use example::{Example, ExampleAgent, ExampleMessage, Expectation, Rates, RuleExpectation};
+pub use file::{Approver, PolicyFile};
+pub use proof::{Claim, Proof};
+pub use rule::{EntryPlaces, RulePlaces};
+pub use schema::policy_schema;

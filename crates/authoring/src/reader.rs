@@ -1,17 +1,25 @@
 //! From tree to values: each function takes a node, and reports what is wrong with it where it stands.
 
-use holdgate_engine::decimal::Number;
+use std::{collections::HashMap, ops::Range, str::FromStr};
+
+use holdgate_engine::{Pattern, decimal::Number};
 use holdgate_protocol::{Json, Pointer, duration, json::Object};
 
 use crate::{
-    diagnostic::{Diagnostic, Source, Span},
-    node::{Member, Node, Value},
+    codes::Code,
+    diagnostic::{Diagnostic, Findings, Quoted, Source, Span},
+    node::{self, Member, Node, Value},
+    regex::{self, RegexError},
+    shape::{self, Shape},
 };
 
 /// Collects the mistakes of one file. `None` from its functions means that a mistake was reported.
 pub(crate) struct Reader<'s> {
-    source: Source<'s>,
-    pub(crate) problems: Vec<Diagnostic>,
+    source: &'s Source<'s>,
+    findings: Findings<'s>,
+    patterns: HashMap<String, Pattern>,
+    /// What the file weighs in a bundle beyond its own size, in bytes.
+    weight: usize,
 }
 
 /// What a scalar stands for.
@@ -28,14 +36,7 @@ pub(crate) enum Scalar {
 pub(crate) struct Fields<'n> {
     pub(crate) span: Span,
     members: &'n [Member],
-    known: &'static [&'static str],
-}
-
-/// What a map may hold: its name in messages, its keys, and keys of the language that this version does not evaluate.
-pub(crate) struct Shape {
-    pub(crate) what: &'static str,
-    pub(crate) keys: &'static [&'static str],
-    pub(crate) later: &'static [&'static str],
+    shape: &'static Shape,
 }
 
 impl<'n> Fields<'n> {
@@ -54,22 +55,52 @@ impl<'n> Fields<'n> {
 }
 
 impl<'s> Reader<'s> {
-    pub(crate) fn new(source: Source<'s>) -> Self {
-        Reader { source, problems: Vec::new() }
+    pub(crate) fn new(source: &'s Source<'s>) -> Self {
+        Reader { source, findings: Findings::new(source), patterns: HashMap::new(), weight: 0 }
     }
 
     /// Reads the tree of the file.
     pub(crate) fn parse(&mut self) -> Option<Node> {
-        crate::node::parse(self.source, &mut self.problems)
+        node::parse(self.source, &mut self.findings)
     }
 
-    pub(crate) fn error<T>(&mut self, span: Span, message: impl Into<String>) -> Option<T> {
-        self.problems.push(self.source.diagnostic(span, message.into(), None));
+    /// The name of the file.
+    pub(crate) fn file(&self) -> &'s str {
+        self.source.name
+    }
+
+    /// How many mistakes there were so far.
+    pub(crate) fn found(&self) -> usize {
+        self.findings.count()
+    }
+
+    /// Whether there are so many mistakes that further ones would not be shown.
+    pub(crate) fn is_full(&self) -> bool {
+        self.findings.full()
+    }
+
+    /// All that is wrong, in the order of the places.
+    pub(crate) fn finish(self) -> Vec<Diagnostic> {
+        self.findings.finish()
+    }
+
+    pub(crate) fn report(&mut self, span: Span, code: Code, message: String, help: Option<String>) {
+        self.findings.report(span, code, message, help);
+    }
+
+    pub(crate) fn error<T>(&mut self, span: Span, code: Code, message: impl Into<String>) -> Option<T> {
+        self.findings.report(span, code, message, None);
         None
     }
 
-    pub(crate) fn error_with_help<T>(&mut self, span: Span, message: String, help: impl Into<String>) -> Option<T> {
-        self.problems.push(self.source.diagnostic(span, message, Some(help.into())));
+    pub(crate) fn error_with_help<T>(
+        &mut self,
+        span: Span,
+        code: Code,
+        message: impl Into<String>,
+        help: impl Into<String>,
+    ) -> Option<T> {
+        self.findings.report(span, code, message, Some(help.into()));
         None
     }
 
@@ -77,49 +108,63 @@ impl<'s> Reader<'s> {
     pub(crate) fn members<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Member]> {
         match &node.value {
             Value::Map(members) => Some(members),
-            other => self.error(node.span, format!("{what} must be a map of keys and values, not {}", describe(other))),
+            other => {
+                let message = format!("{what} must be a map of keys and values, not {}", describe(other));
+                let help = "write `{key: value}`, or each key on a line of its own";
+                self.error_with_help(node.span, Code::WrongType, message, help)
+            }
         }
     }
 
     /// A map with the keys of `shape`; each other key is reported, and the rest is read all the same.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, shape: &Shape) -> Option<Fields<'n>> {
-        let Shape { what, keys, later } = shape;
-        let members = self.members(node, what)?;
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, shape: &'static Shape) -> Option<Fields<'n>> {
+        let members = self.members(node, shape.what)?;
         for Member { key, at, .. } in members {
-            if keys.contains(&key.as_str()) {
-                continue;
+            if !shape.has(key) {
+                self.unknown_key(key, *at, shape);
             }
-            let message = format!("this version does not evaluate `{key}` in {what}");
-            if later.contains(&key.as_str()) {
-                let help = match key.as_str() {
-                    "prove" => "remove it, and show with `tests` what the rules do",
-                    _ => {
-                        "remove it and say what you mean with the keys that there are; \
-                         a rule that silently left a condition out would decide wrongly"
-                    }
-                };
-                self.error_with_help::<()>(*at, message, help);
-                continue;
-            }
-            let message = format!("unknown key `{key}` in {what}");
-            let help = match nearest(key, keys) {
-                Some(known) => format!("did you mean `{known}`?"),
-                None => format!("the keys are {}", list(keys)),
-            };
-            self.error_with_help::<()>(*at, message, help);
         }
-        Some(Fields { span: node.span, members, known: keys })
+        Some(Fields { span: node.span, members, shape })
+    }
+
+    fn unknown_key(&mut self, key: &str, at: Span, shape: &Shape) {
+        let what = shape.what;
+        if self.findings.full() {
+            self.findings.report(at, Code::UnknownKey, String::new(), None);
+        } else if shape.later.contains(&key) {
+            let help = "remove it and say what you mean with the keys that there are; \
+                        a file whose keys were left out in silence would not say what happens";
+            let message = format!("this version does not evaluate `{key}` in {what}");
+            self.findings.report(at, Code::LaterKey, message, Some(help.into()));
+        } else {
+            let known = shape.names();
+            let help = match nearest(key, &known) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("the keys are {}", list(&known)),
+            };
+            let message = format!("unknown key {} in {what}", Quoted(key));
+            self.findings.report(at, Code::UnknownKey, message, Some(help));
+        }
     }
 
     /// A member that must be there.
-    pub(crate) fn require<'n>(&mut self, fields: Fields<'n>, key: &str, what: &str) -> Option<&'n Node> {
+    pub(crate) fn require<'n>(&mut self, fields: Fields<'n>, key: &str) -> Option<&'n Node> {
+        self.require_or(fields, key, Code::MissingKey)
+    }
+
+    /// A member whose absence is a finding of its own.
+    pub(crate) fn require_or<'n>(&mut self, fields: Fields<'n>, key: &str, code: Code) -> Option<&'n Node> {
         let found = fields.get(key);
-        // A key that was misspelled has been reported already.
-        let misspelled = |member: &Member| {
-            !fields.known.contains(&member.key.as_str()) && nearest(&member.key, fields.known) == Some(key)
-        };
-        if found.is_none() && !fields.members.iter().any(misspelled) {
-            self.error::<()>(fields.span, format!("{what} needs the key `{key}`"));
+        if found.is_none() {
+            // A key that was misspelled has been reported already.
+            let known = fields.shape.names();
+            let unknown = fields.members.iter().filter(|member| !fields.shape.has(&member.key)).take(UNKNOWN_KEYS);
+            let misspelled = |member: &Member| nearest(&member.key, &known) == Some(key);
+            if !unknown.into_iter().any(misspelled) {
+                let message = format!("{} needs the key `{key}`", fields.shape.what);
+                let help = fields.shape.about(key).map(|about| format!("`{key}`: {about}"));
+                self.findings.report(fields.span, code, message, help);
+            }
         }
         found
     }
@@ -127,20 +172,32 @@ impl<'s> Reader<'s> {
     pub(crate) fn list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
         match &node.value {
             Value::List(items) => Some(items),
-            other => self.error(node.span, format!("{what} must be a list, not {}", describe(other))),
+            other => {
+                let message = format!("{what} must be a list, not {}", describe(other));
+                let help = "write `[first, second]`, or each item on a line of its own behind `- `";
+                self.error_with_help(node.span, Code::WrongType, message, help)
+            }
         }
     }
 
     /// A list that must not be empty.
     pub(crate) fn filled_list<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n [Node]> {
         let items = self.list(node, what)?;
-        if items.is_empty() { self.error(node.span, format!("{what} must not be empty")) } else { Some(items) }
+        if items.is_empty() {
+            return self.error(node.span, Code::Empty, format!("{what} must not be empty"));
+        }
+        Some(items)
+    }
+
+    /// Reports a value of the wrong type.
+    pub(crate) fn wrong<T>(&mut self, span: Span, message: impl Into<String>) -> Option<T> {
+        self.error(span, Code::WrongType, message)
     }
 
     /// What a scalar stands for by JSON's rules; a plain scalar that other readers of YAML read otherwise is refused.
     pub(crate) fn scalar(&mut self, node: &Node, what: &str) -> Option<Scalar> {
         let Value::Scalar { text, plain } = &node.value else {
-            return self.error(node.span, format!("{what} must be a single value, not {}", describe(&node.value)));
+            return self.wrong(node.span, format!("{what} must be a single value, not {}", describe(&node.value)));
         };
         if !plain {
             return Some(Scalar::Text(text.clone()));
@@ -155,31 +212,35 @@ impl<'s> Reader<'s> {
             return Some(Scalar::Number(number));
         }
         let lower = text.to_ascii_lowercase();
+        let two_readings = || format!("{} has two readings in YAML", Quoted(text));
         if ["null", "true", "false", "yes", "no", "on", "off"].contains(&lower.as_str()) {
             let help = "write `true`, `false` or `null`, or put the text in quotes";
-            return self.error_with_help(node.span, format!("`{text}` has two readings in YAML"), help);
+            return self.error_with_help(node.span, Code::TwoReadings, two_readings(), help);
         }
         if Json::parse(text.as_bytes()).is_ok() {
             let help = "write one with a shorter exponent, or put the text in quotes";
-            return self.error_with_help(node.span, format!("`{text}` is too large to be compared"), help);
+            let message = format!("{} is too large to be compared", Quoted(text));
+            return self.error_with_help(node.span, Code::NumberTooLarge, message, help);
         }
         if looks_like_number(&lower) {
             let help = "write a number as JSON does (`12`, `-0.5`, `1e3`), or put the text in quotes";
-            return self.error_with_help(node.span, format!("`{text}` has two readings in YAML"), help);
+            return self.error_with_help(node.span, Code::TwoReadings, two_readings(), help);
         }
         Some(Scalar::Text(text.clone()))
     }
 
     pub(crate) fn text(&mut self, node: &Node, what: &str) -> Option<String> {
         let found = match self.scalar(node, what)? {
-            Scalar::Text(text) if text.is_empty() => return self.error(node.span, format!("{what} must not be empty")),
+            Scalar::Text(text) if text.is_empty() => {
+                return self.error(node.span, Code::Empty, format!("{what} must not be empty"));
+            }
             Scalar::Text(text) => return Some(text),
             Scalar::Null => "nothing".to_owned(),
             Scalar::Bool(value) => format!("the truth value `{value}`"),
-            Scalar::Number(number) => format!("the number `{number}`"),
+            Scalar::Number(number) => format!("the number {}", Quoted(number.as_str())),
         };
         let help = "put it in quotes if it is meant as text";
-        self.error_with_help(node.span, format!("{what} must be a text, not {found}"), help)
+        self.error_with_help(node.span, Code::WrongType, format!("{what} must be a text, not {found}"), help)
     }
 
     pub(crate) fn texts(&mut self, node: &Node, what: &str) -> Option<Vec<String>> {
@@ -191,33 +252,34 @@ impl<'s> Reader<'s> {
     pub(crate) fn bool(&mut self, node: &Node, what: &str) -> Option<bool> {
         match self.scalar(node, what)? {
             Scalar::Bool(value) => Some(value),
-            _ => self.error(node.span, format!("{what} must be `true` or `false`")),
+            _ => self.wrong(node.span, format!("{what} must be `true` or `false`")),
         }
     }
 
-    pub(crate) fn count(&mut self, node: &Node, what: &str) -> Option<u32> {
+    /// A whole number from 1.
+    pub(crate) fn count<T: FromStr>(&mut self, node: &Node, what: &str) -> Option<T> {
         let number = match self.scalar(node, what)? {
-            Scalar::Number(number) => number.as_str().parse().ok().filter(|number| *number > 0),
+            Scalar::Number(number) if number.as_str() != "0" => number.as_str().parse().ok(),
             _ => None,
         };
-        if number.is_none() {
-            self.error::<()>(node.span, format!("{what} must be a whole number from 1"));
-        }
-        number
+        number.or_else(|| self.wrong(node.span, format!("{what} must be a whole number from 1")))
     }
 
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&'static str, T)]) -> Option<T> {
         let text = match &node.value {
             Value::Scalar { text, .. } => text.as_str(),
-            other => return self.error(node.span, format!("{what} must be a word, not {}", describe(other))),
+            other => return self.wrong(node.span, format!("{what} must be a word, not {}", describe(other))),
         };
         let found = words.iter().find(|(word, _)| *word == text);
+        if found.is_none() && self.is_full() {
+            return self.error(node.span, Code::UnknownWord, "");
+        }
         if found.is_none() {
-            let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            let known = shape::words(words);
             let help = nearest(text, &known)
                 .map_or_else(|| format!("write one of {}", list(&known)), |word| format!("did you mean `{word}`?"));
-            self.error_with_help::<()>(node.span, format!("`{text}` is not {what}"), help);
+            self.error_with_help::<()>(node.span, Code::UnknownWord, format!("{} is not {what}", Quoted(text)), help);
         }
         found.map(|(_, value)| *value)
     }
@@ -225,14 +287,18 @@ impl<'s> Reader<'s> {
     /// Seconds of a duration such as `45s`, `10m`, `1h` or `7d`.
     pub(crate) fn duration(&mut self, node: &Node, what: &str, most: u64) -> Option<u64> {
         let Value::Scalar { text, .. } = &node.value else {
-            return self.error(node.span, format!("{what} must be a duration, not {}", describe(&node.value)));
+            return self.wrong(node.span, format!("{what} must be a duration, not {}", describe(&node.value)));
         };
         match duration::seconds(text) {
             Some(seconds) if seconds <= most => Some(seconds),
-            Some(_) => self.error(node.span, format!("`{text}` is too long: {what} is at most `{}d`", most / DAY)),
+            Some(_) => {
+                let message = format!("{} is too long: {what} is at most `{}d`", Quoted(text), most / DAY);
+                self.error(node.span, Code::DurationTooLong, message)
+            }
             None => {
                 let help = "write a whole number from 1 and a unit: `45s`, `10m`, `1h`, `7d`";
-                self.error_with_help(node.span, format!("`{text}` is not a duration"), help)
+                let message = format!("{} is not a duration", Quoted(text));
+                self.error_with_help(node.span, Code::NotADuration, message, help)
             }
         }
     }
@@ -241,10 +307,78 @@ impl<'s> Reader<'s> {
         match text.parse() {
             Ok(pointer) => Some(pointer),
             Err(error) => {
-                let help = format!("write `/{}` to name a member of the whole", text.replace('.', "/"));
-                self.error_with_help(span, format!("`{text}`: {error}"), help)
+                let help =
+                    format!("write {} to name a member of the whole", Quoted(&format!("/{}", text.replace('.', "/"))));
+                self.error_with_help(span, Code::NotAPointer, format!("{}: {error}", Quoted(text)), help)
             }
         }
+    }
+
+    /// Compiles a regular expression.
+    pub(crate) fn pattern(&mut self, source: &str, span: Span) -> Option<Pattern> {
+        if self.is_full() {
+            // Whatever is wrong with it would not be shown.
+            return self.error(span, Code::BadRegex, "");
+        }
+        match self.compile(source) {
+            Ok(pattern) => Some(pattern),
+            Err(RegexError { message, help, too_large }) => {
+                let code = if too_large { Code::RegexTooLarge } else { Code::BadRegex };
+                self.findings.report(span, code, format!("{}: {message}", Quoted(source)), help);
+                None
+            }
+        }
+    }
+
+    /// Compiles a regular expression, each of them once.
+    pub(crate) fn compile(&mut self, source: &str) -> Result<Pattern, RegexError> {
+        if self.weight > MAX_WEIGHT {
+            return Err(regex::too_many());
+        }
+        if let Some(pattern) = self.patterns.get(source) {
+            self.weight += regex::weight(pattern);
+            return Ok(pattern.clone());
+        }
+        match regex::compile(source) {
+            Ok((pattern, effort)) => {
+                self.weight += regex::weight(&pattern) + effort.0 * EFFORT_WEIGHT;
+                self.patterns.insert(source.to_owned(), pattern.clone());
+                Ok(pattern)
+            }
+            Err(error) => {
+                // That it is too large was found out with effort.
+                self.weight += if error.too_large { MAX_WEIGHT / 8 } else { 0 };
+                Err(error)
+            }
+        }
+    }
+
+    /// Adds to what the file weighs in a bundle; a small file must not become a huge one.
+    pub(crate) fn weigh(&mut self, bytes: usize, span: Span) -> Option<()> {
+        self.weight += bytes;
+        if self.weight <= MAX_WEIGHT {
+            return Some(());
+        }
+        let message = "the regular expressions and time zones of this file are too large together";
+        self.error_with_help(span, Code::TooLarge, message, "write fewer of them, or divide the file into several")
+    }
+
+    /// The place of some characters of a text; that of the whole where the text is folded or has escapes.
+    pub(crate) fn within(&self, node: &Node, text: &str, range: Range<usize>) -> Span {
+        let before: String = text.chars().take(range.start).collect();
+        let (index, column) = (before.matches('\n').count(), before.chars().rev().take_while(|c| *c != '\n').count());
+        let Some(line) = text.lines().nth(index).filter(|line| !line.is_empty()) else { return node.span };
+        for number in node.span.line..node.span.line + index + 2 {
+            let source = self.source.line(number);
+            let skipped = if number == node.span.line { node.span.column - 1 } else { 0 };
+            let from: usize = source.chars().take(skipped).map(char::len_utf8).sum();
+            if let Some(at) = source.get(from..).and_then(|rest| rest.find(line)) {
+                let start = source.get(..from + at).unwrap_or_default().chars().count();
+                let width = range.len().clamp(1, line.chars().count().saturating_sub(column).max(1));
+                return Span { line: number, column: start + column + 1, width };
+            }
+        }
+        node.span
     }
 
     pub(crate) fn pointers(&mut self, node: &Node, what: &str) -> Option<Vec<Pointer>> {
@@ -252,7 +386,7 @@ impl<'s> Reader<'s> {
         let mut pointers = Vec::new();
         for item in items {
             let Value::Scalar { text, .. } = &item.value else {
-                self.error::<()>(item.span, format!("{what} lists JSON pointers, not {}", describe(&item.value)));
+                self.wrong::<()>(item.span, format!("{what} lists JSON pointers, not {}", describe(&item.value)));
                 continue;
             };
             pointers.extend(self.pointer(text, item.span));
@@ -271,8 +405,11 @@ impl<'s> Reader<'s> {
             }),
             Value::List(items) => items.iter().map(|item| self.json(item, what)).collect(),
             Value::Map(members) => {
+                // In the order of the object, so that each member is put behind the others.
+                let mut sorted: Vec<&Member> = members.iter().collect();
+                sorted.sort_by(|a, b| a.key.encode_utf16().cmp(b.key.encode_utf16()));
                 let mut object = Object::default();
-                for Member { key, value, .. } in members {
+                for Member { key, value, .. } in sorted {
                     object.set(key.clone(), self.json(value, what)?);
                 }
                 Some(Json::Object(object))
@@ -280,6 +417,15 @@ impl<'s> Reader<'s> {
         }
     }
 }
+
+/// Of how many unknown keys of one map it is asked which key was meant.
+const UNKNOWN_KEYS: usize = 32;
+
+/// Effort as bytes, so that one limit bounds time and size.
+const EFFORT_WEIGHT: usize = 4;
+
+/// The most that a file may weigh in a bundle beyond its own size.
+const MAX_WEIGHT: usize = 32 * 1024 * 1024;
 
 pub(crate) const DAY: u64 = 24 * 60 * 60;
 
@@ -308,13 +454,26 @@ pub(crate) fn describe(value: &Value) -> &'static str {
     }
 }
 
+/// Words in a message; of very many only some.
 pub(crate) fn list(words: &[&str]) -> String {
-    words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
+    let shown: Vec<String> = words.iter().take(MOST_WORDS).map(|word| Quoted(word).to_string()).collect();
+    match words.len().saturating_sub(MOST_WORDS) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
+
+const MOST_WORDS: usize = 20;
+
+/// Longer texts are no misspelled words.
+const LONGEST_WORD: usize = 48;
 
 /// The known word that was probably meant.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let near = known.iter().map(|other| (distance(word, other), *other));
+    if word.len() > LONGEST_WORD {
+        return None;
+    }
+    let near = known.iter().filter(|other| other.len() <= LONGEST_WORD).map(|other| (distance(word, other), *other));
     let (distance, other) = near.min_by_key(|(distance, _)| *distance)?;
     (distance <= 1 + other.chars().count() / 4).then_some(other)
 }

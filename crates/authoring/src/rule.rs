@@ -1,6 +1,6 @@
 //! One rule of a file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdgate_engine::Conditions;
 use holdgate_protocol::{
@@ -9,43 +9,95 @@ use holdgate_protocol::{
 };
 
 use crate::{
+    codes::Code,
     conditions,
-    diagnostic::Span,
-    node::Node,
-    reader::{DAY, Reader, Shape, list, nearest},
+    diagnostic::{Quoted, Span},
+    file::Approver,
+    node::{Node, Value},
+    reader::{DAY, Reader, list, nearest},
+    shape::{Key, Kind, Shape, words},
+    tags::{self, Tags},
 };
 
-const RULE: Shape = Shape {
+pub(crate) const RULE: Shape = Shape {
     what: "a rule",
-    keys: &["id", "effect", "mode", "reason", "match", "controls", "approval"],
-    later: &["when"],
+    keys: &[
+        Key::required("id", Kind::Name, "Unique among all rules that are compiled together."),
+        Key::required("effect", Kind::Word(|| words(&EFFECTS)), "What the rule does with a request that it matches."),
+        Key::optional("mode", Kind::Word(|| words(&MODES)), "`shadow`: the rule has no part in the verdict."),
+        Key::optional("reason", Kind::Text, "A sentence that agents and reviewers are told."),
+        Key::required(
+            "match",
+            Kind::Filled(&Kind::Map(&conditions::ENTRY)),
+            "The rule matches if one of the entries does; all that an entry says must be so.",
+        ),
+        Key::optional("when", Kind::Text, "An expression (a subset of CEL) that must be true besides."),
+        Key::optional("controls", Kind::List(&Kind::Text), "Controls that the rule serves, besides those of the file."),
+        Key::optional("approval", Kind::Map(&APPROVAL), "Who must approve, and until when; only for `hold`."),
+    ],
+    later: &[],
 };
 const APPROVAL: Shape = Shape {
     what: "`approval`",
-    keys: &["factors", "decide_within", "use_within", "wait", "reason", "show", "redact", "unbind"],
+    keys: &[
+        Key::required("factors", Kind::Filled(&Kind::Map(&FACTOR)), "Who must approve; one person fills one factor."),
+        Key::required(
+            "decide_within",
+            Kind::Duration,
+            "The time from the opening of the hold to the last decision, such as `30m`.",
+        ),
+        Key::required(
+            "use_within",
+            Kind::Duration,
+            "The time from the last decision to the moment the request goes on, such as `10m`.",
+        ),
+        Key::optional("wait", Kind::Duration, "How long the request is held open before the agent gets a ticket: 45s."),
+        Key::optional("reason", Kind::Word(|| words(&REASONS)), "Whether reviewers must give a reason."),
+        Key::optional("show", Kind::List(&Kind::Pointer), "The parts of the body that reviewers see: all."),
+        Key::optional(
+            "redact",
+            Kind::List(&Kind::Pointer),
+            "The parts of the body that leave the gateway only as a keyed hash: none.",
+        ),
+        Key::optional(
+            "unbind",
+            Kind::List(&Kind::Text),
+            "Names of headers that may differ when the agent tries again: none.",
+        ),
+    ],
     later: &["reuse"],
 };
-const FACTOR: Shape = Shape { what: "a factor", keys: &["role", "approvals"], later: &[] };
+const FACTOR: Shape = Shape {
+    what: "a factor",
+    keys: &[
+        Key::required("role", Kind::Name, "A role that is declared under `approvers`."),
+        Key::required("approvals", Kind::Count, "So many persons who hold the role."),
+    ],
+    later: &[],
+};
 
 /// The inline wait of a rule that names none, in seconds: clients give up after 60.
 const DEFAULT_WAIT: u64 = 45;
 
+/// The most controls in one list.
+const MOST_CONTROLS: usize = 100;
+
 pub(crate) const EFFECTS: [(&str, Effect); 3] =
     [("allow", Effect::Allow), ("hold", Effect::Hold), ("deny", Effect::Deny)];
 pub(crate) const MODES: [(&str, Mode); 2] = [("enforce", Mode::Enforce), ("shadow", Mode::Shadow)];
+const REASONS: [(&str, bool); 2] = [("required", true), ("optional", false)];
 
 /// A rule whose keys have been resolved.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) id: String,
-    /// The place of the id.
-    pub(crate) at: Span,
     pub(crate) effect: Effect,
     pub(crate) mode: Mode,
     pub(crate) reason: Option<String>,
     pub(crate) controls: Vec<String>,
     pub(crate) conditions: Conditions,
     pub(crate) approval: Option<Approval>,
+    pub(crate) places: RulePlaces,
 }
 
 #[derive(Clone, Debug)]
@@ -54,37 +106,64 @@ pub(crate) struct Approval {
     pub(crate) wait: u64,
 }
 
+/// Where a rule and its parts stand; entries and atoms are in the order of the compiled conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RulePlaces {
+    /// The name of the file.
+    pub file: String,
+    /// The id.
+    pub rule: Span,
+    pub entries: Vec<EntryPlaces>,
+    /// The expression of `when`.
+    pub when: Option<Span>,
+    /// The key `approval`.
+    pub approval: Option<Span>,
+}
+
+/// Where an entry of `match` and its atoms stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryPlaces {
+    pub span: Span,
+    /// For each atom the key that says it, or the expression of `when`.
+    pub atoms: Vec<Span>,
+}
+
 /// What the file says for all its rules.
 pub(crate) struct Common {
     pub(crate) mode: Mode,
     pub(crate) controls: Vec<String>,
     /// Declared roles with their places.
-    pub(crate) approvers: BTreeMap<String, Span>,
+    pub(crate) approvers: BTreeMap<String, Approver>,
+    pub(crate) tags: Tags,
 }
 
 /// Reads a rule. The id comes out even if the rest is wrong, so that duplicates are found all the same.
-pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, common: &Common) -> (Option<(String, Span)>, Option<Rule>) {
-    let before = reader.problems.len();
+pub(crate) fn read(
+    reader: &mut Reader<'_>,
+    node: &Node,
+    common: &mut Common,
+) -> (Option<(String, Span)>, Option<Rule>) {
+    let before = reader.found();
     let Some(fields) = reader.fields(node, &RULE) else { return (None, None) };
-    let id = reader
-        .require(fields, "id", "a rule")
-        .and_then(|node| Some((read_name(reader, node, "a rule's id")?, node.span)));
-    let effect = reader.require(fields, "effect", "a rule").and_then(|node| reader.word(node, "an effect", &EFFECTS));
+    let id = reader.require(fields, "id").and_then(|node| Some((read_name(reader, node, "a rule's id")?, node.span)));
+    let effect = reader.require(fields, "effect").and_then(|node| reader.word(node, "an effect", &EFFECTS));
     let mode = fields.get("mode").map_or(Some(common.mode), |node| reader.word(node, "a mode", &MODES));
     let reason = fields.get("reason").map(|node| reader.text(node, "`reason`"));
-    let conditions = reader.require(fields, "match", "a rule").and_then(|node| conditions::read(reader, node));
+    let entries = reader.require(fields, "match");
+    let found = conditions::read(reader, entries, fields.get("when"), effect, &mut common.tags);
     let own = fields.get("controls").map_or(Some(Vec::new()), |node| read_controls(reader, node));
     let approval = match (effect, fields.get("approval")) {
         (Some(Effect::Hold), Some(node)) => Some(read_approval(reader, node, common)),
         (Some(Effect::Hold), None) => {
             let help = "add `approval: {factors: [{role: ..., approvals: 1}], decide_within: 30m, use_within: 10m}`";
-            reader.error_with_help::<()>(node.span, "a rule that holds needs the key `approval`".into(), help);
+            let message = "a rule that holds needs the key `approval`";
+            reader.error_with_help::<()>(node.span, Code::NoApproval, message, help);
             None
         }
         (Some(_), Some(_)) => {
             let help = "remove it, or write `effect: hold`";
-            let message = "`approval` belongs to rules that hold".to_owned();
-            reader.error_with_help::<()>(fields.at("approval"), message, help);
+            let message = "`approval` belongs to rules that hold";
+            reader.error_with_help::<()>(fields.at("approval"), Code::SuperfluousApproval, message, help);
             None
         }
         (None, Some(node)) => {
@@ -97,12 +176,19 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, common: &Common) -> (Op
         let (id, at) = id.clone()?;
         let mut controls = common.controls.clone();
         controls.extend(own?.into_iter().filter(|control| !common.controls.contains(control)));
-        let (effect, mode, conditions) = (effect?, mode?, conditions?);
+        let (effect, mode, (conditions, entries)) = (effect?, mode?, found?);
         let (reason, approval) =
             (reason.map_or(Some(None), |r| r.map(Some))?, approval.map_or(Some(None), |a| a.map(Some))?);
-        Some(Rule { id, at, effect, mode, reason, controls, conditions, approval })
+        let places = RulePlaces {
+            file: reader.file().to_owned(),
+            rule: at,
+            entries,
+            when: fields.get("when").map(|node| node.span),
+            approval: fields.get("approval").map(|_| fields.at("approval")),
+        };
+        Some(Rule { id, effect, mode, reason, controls, conditions, approval, places })
     };
-    let rule = complete().filter(|_| reader.problems.len() == before);
+    let rule = complete().filter(|_| reader.found() == before);
     (id, rule)
 }
 
@@ -115,15 +201,20 @@ pub(crate) fn read_name(reader: &mut Reader<'_>, node: &Node, what: &str) -> Opt
         return Some(name);
     }
     let message = format!(
-        "`{name}` is not a name: {what} has at most 128 letters, digits, `.`, `_` and `-`, \
-         and starts with a letter or a digit"
+        "{} is not a name: {what} has at most 128 letters, digits, `.`, `_` and `-`, \
+         and starts with a letter or a digit",
+        Quoted(&name)
     );
-    reader.error(node.span, message)
+    reader.error(node.span, Code::NotAName, message)
 }
 
 /// Controls in the form `standard/control`.
 pub(crate) fn read_controls(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
     let items = reader.list(node, "`controls`")?;
+    if items.len() > MOST_CONTROLS {
+        let message = format!("{} controls in one list; the most is {MOST_CONTROLS}", items.len());
+        return reader.error(node.span, Code::TooLarge, message);
+    }
     let mut controls = Vec::new();
     for item in items {
         let Some(control) = reader.text(item, "a control") else { continue };
@@ -131,9 +222,11 @@ pub(crate) fn read_controls(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<
         let sound = control.split_once('/').is_some_and(|(standard, rest)| plain(standard) && plain(rest));
         if !sound {
             let help = "write the standard, a slash and the control: `nist-csf-2.0/PR.AA-05`";
-            reader.error_with_help::<()>(item.span, format!("`{control}` is not a control"), help);
+            let message = format!("{} is not a control", Quoted(&control));
+            reader.error_with_help::<()>(item.span, Code::NotAControl, message, help);
         } else if controls.contains(&control) {
-            reader.error::<()>(item.span, format!("the control `{control}` stands there twice"));
+            let message = format!("the control {} stands there twice", Quoted(&control));
+            reader.error::<()>(item.span, Code::Repeated, message);
         } else {
             controls.push(control);
         }
@@ -143,15 +236,14 @@ pub(crate) fn read_controls(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<
 
 fn read_approval(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option<Approval> {
     let fields = reader.fields(node, &APPROVAL)?;
-    let factors = reader.require(fields, "factors", "`approval`").and_then(|node| read_factors(reader, node, common));
+    let factors = reader.require(fields, "factors").and_then(|node| read_factors(reader, node, common));
     let mut limit = |key: &str| {
-        let node = reader.require(fields, key, "`approval`")?;
+        let node = reader.require_or(fields, key, Code::NoTimeLimit)?;
         reader.duration(node, &format!("`{key}`"), 30 * DAY)
     };
     let (decide_within, use_within) = (limit("decide_within"), limit("use_within"));
-    let wait = fields.get("wait").map_or(Some(DEFAULT_WAIT), |node| reader.duration(node, "`wait`", DAY));
-    let words = [("required", true), ("optional", false)];
-    let reason = fields.get("reason").map_or(Some(false), |node| reader.word(node, "a value of `reason`", &words));
+    let wait = fields.get("wait").map_or(Some(DEFAULT_WAIT), |node| read_wait(reader, node));
+    let reason = fields.get("reason").map_or(Some(false), |node| reader.word(node, "a value of `reason`", &REASONS));
     let show = fields.get("show").map(|node| reader.pointers(node, "`show`"));
     let redact = fields.get("redact").map_or(Some(Vec::new()), |node| reader.pointers(node, "`redact`"));
     let unbind = fields.get("unbind").map_or(Some(Vec::new()), |node| read_unbind(reader, node));
@@ -167,30 +259,33 @@ fn read_approval(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Optio
     Some(Approval { requirement: requirement.normalise(), wait: wait? })
 }
 
+/// Unlike other durations `wait` may be nothing: the agent gets its ticket at once.
+fn read_wait(reader: &mut Reader<'_>, node: &Node) -> Option<u64> {
+    match &node.value {
+        Value::Scalar { text, .. } if text == "0s" => Some(0),
+        _ => reader.duration(node, "`wait`", DAY),
+    }
+}
+
 fn read_factors(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option<Vec<Factor>> {
     let items = reader.filled_list(node, "`factors`")?;
     let mut factors: Vec<Factor> = Vec::new();
+    let mut roles: BTreeSet<String> = BTreeSet::new();
     for item in items {
         let Some(fields) = reader.fields(item, &FACTOR) else { continue };
-        let role = reader.require(fields, "role", "a factor");
-        let approvals = reader.require(fields, "approvals", "a factor");
+        let role = reader.require(fields, "role");
+        let approvals = reader.require(fields, "approvals");
         let approvals = approvals.and_then(|node| reader.count(node, "`approvals`"));
         let Some(node) = role else { continue };
         let Some(role) = reader.text(node, "`role`") else { continue };
         if !common.approvers.contains_key(&role) {
-            let known: Vec<&str> = common.approvers.keys().map(String::as_str).collect();
-            let help = match (nearest(&role, &known), known.is_empty()) {
-                (Some(known), _) => format!("did you mean `{known}`?"),
-                (None, true) => format!("declare it at the top of the file: `approvers: {{{role}: {{}}}}`"),
-                (None, false) => format!("the roles are {}; declare it there if it is another one", list(&known)),
-            };
-            let message = format!("the role `{role}` is not declared under `approvers`");
-            reader.error_with_help::<()>(node.span, message, help);
+            undeclared_role(reader, &role, node.span, common);
             continue;
         }
-        if factors.iter().any(|factor| factor.role == role) {
+        if !roles.insert(role.clone()) {
             let help = "write one factor with a higher number of approvals";
-            reader.error_with_help::<()>(node.span, format!("the role `{role}` stands there twice"), help);
+            let message = format!("the role `{role}` stands there twice");
+            reader.error_with_help::<()>(node.span, Code::Repeated, message, help);
             continue;
         }
         factors.extend(approvals.map(|approvals| Factor { role, approvals }));
@@ -198,11 +293,32 @@ fn read_factors(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option
     (factors.len() == items.len()).then_some(factors)
 }
 
+fn undeclared_role(reader: &mut Reader<'_>, role: &str, at: Span, common: &Common) {
+    if reader.is_full() {
+        reader.error::<()>(at, Code::UndeclaredRole, "");
+        return;
+    }
+    let known: Vec<&str> = common.approvers.keys().take(MOST_ROLES).map(String::as_str).collect();
+    let help = match (nearest(role, &known), known.is_empty()) {
+        (Some(known), _) => format!("did you mean `{known}`?"),
+        (None, true) => {
+            format!("declare it at the top of the file: {}", Quoted(&format!("approvers: {{{role}: {{}}}}")))
+        }
+        (None, false) => format!("the roles are {}; declare it there if it is another one", list(&known)),
+    };
+    let message = format!("the role {} is not declared under `approvers`", Quoted(role));
+    reader.error_with_help::<()>(at, Code::UndeclaredRole, message, help);
+}
+
+/// Among how many roles the one that was meant is looked for.
+const MOST_ROLES: usize = 100;
+
 fn read_unbind(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
     let items = reader.texts(node, "`unbind`")?;
-    let token = |name: &String| name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^`|~".contains(&b));
-    if let Some(name) = items.iter().find(|name| !token(name)) {
-        return reader.error(node.span, format!("`{name}` is not the name of a header"));
+    if let Some(name) = items.iter().find(|name| !tags::is_header(name)) {
+        let message = format!("{} is not the name of a header", Quoted(name));
+        let help = "a name has letters, digits and `-`, such as `x-trace-id`";
+        return reader.error_with_help(node.span, Code::NotAHeader, message, help);
     }
     Some(items.into_iter().map(|name| name.to_ascii_lowercase()).collect())
 }

@@ -54,9 +54,9 @@ fn conditions_have_this_form() {
         r#"{"value":{"is":{"exists":true},"of":"agent"}},{"value":{"is":{"prefix":"b"},"of":"agent_id"}},"#,
         r#"{"value":{"is":{"lte":"1e2"},"of":{"claim":"/risk"}}},{"value":{"is":{"gt":"0.50"},"of":{"claim":"/risk"}}},"#,
         r#"{"value":{"is":{"in":{"strings":["x","y"]}},"of":{"claim":"/team"}}},"#,
+        r#"{"value":{"is":{"not_in":{"numbers":["1","2.50"]}},"of":{"body":""}}},"#,
         r#"{"value":{"is":{"equals":{"number":"1.0"}},"of":{"body":"/role~1s/0"}}},"#,
-        r#"{"value":{"is":{"exists":false},"of":{"body":"/role~1s/0"}}},"#,
-        r#"{"value":{"is":{"not_in":{"numbers":["1","2.50"]}},"of":{"body":""}}}],"#,
+        r#"{"value":{"is":{"exists":false},"of":{"body":"/role~1s/0"}}}],"#,
         r#"[{"value":{"is":{"template":"/b"},"of":"path"}}]]}"#,
     );
     assert!(text.contains(expected), "{text}");

@@ -1,0 +1,148 @@
+//! The findings that authors are told, each with a code that never changes its meaning.
+//!
+//! HG001 to HG099 make a file unreadable or a rule meaningless, HG100 to HG199 are errors that show when all is looked at
+//! together, and HG200 to HG299 are warnings. A code that is no longer used is not given to anything else.
+
+use std::fmt;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// Nothing is built.
+    Error,
+    /// The policy is sound, and probably not what its author wants.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })
+    }
+}
+
+macro_rules! codes {
+    ($($code:ident $id:literal $severity:ident $title:literal;)*) => {
+        /// A kind of finding.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Code {
+            $(#[doc = $title] $code,)*
+        }
+
+        impl Code {
+            /// All codes, in the order of their ids.
+            pub const ALL: &'static [Code] = &[$(Code::$code),*];
+
+            /// The stable name, such as `HG001`.
+            pub fn id(self) -> &'static str {
+                match self { $(Code::$code => $id),* }
+            }
+
+            /// What is wrong, in a few words that hold for every finding of this code.
+            pub fn title(self) -> &'static str {
+                match self { $(Code::$code => $title),* }
+            }
+
+            pub fn severity(self) -> Severity {
+                match self { $(Code::$code => Severity::$severity),* }
+            }
+        }
+    };
+}
+
+codes! {
+    NotUtf8 "HG001" Error "not UTF-8";
+    ControlCharacter "HG002" Error "control character";
+    TooLarge "HG003" Error "file too large";
+    NotYaml "HG004" Error "not YAML";
+    TooDeep "HG005" Error "nested too deep";
+    EmptyFile "HG006" Error "empty file";
+    SeveralDocuments "HG007" Error "several documents in one file";
+    AnchorOrTag "HG008" Error "anchor, alias or tag of YAML";
+    DuplicateKey "HG009" Error "duplicate key";
+    UnknownKey "HG010" Error "unknown key";
+    LaterKey "HG011" Error "key that this version does not evaluate";
+    MissingKey "HG012" Error "missing key";
+    WrongType "HG013" Error "value of the wrong type";
+    Empty "HG014" Error "empty where something is needed";
+    TwoReadings "HG015" Error "value with two readings in YAML";
+    NumberTooLarge "HG016" Error "number too large to be compared";
+    UnknownWord "HG017" Error "not one of the words that may stand here";
+    NotAName "HG018" Error "not a name";
+    UnknownFormat "HG019" Error "unknown format";
+    NotADuration "HG020" Error "not a duration";
+    DurationTooLong "HG021" Error "duration too long";
+    NotAPointer "HG022" Error "not a JSON pointer";
+    NoRules "HG023" Error "no rules";
+    DuplicateRule "HG024" Error "duplicate rule id";
+    DuplicatePolicy "HG025" Error "duplicate policy name";
+    DuplicateTest "HG026" Error "duplicate name of a test";
+    NotAControl "HG027" Error "not a control";
+    Repeated "HG028" Error "the same twice in a list";
+    UndeclaredRole "HG029" Error "undeclared role";
+    NoApproval "HG030" Error "hold without approval";
+    SuperfluousApproval "HG031" Error "approval of a rule that does not hold";
+    NoTimeLimit "HG032" Error "approval without a time limit";
+    NotAHeader "HG033" Error "not the name of a header";
+    NotAMethod "HG034" Error "not a method";
+    NotATemplate "HG035" Error "not a path template";
+    RestNotLast "HG036" Error "`**` is not last in a path template";
+    NoCondition "HG037" Error "entry without a condition";
+    NotComparable "HG038" Error "nothing can be compared with this value";
+    TextAttribute "HG039" Error "test that does not go with a text";
+    MixedList "HG040" Error "list of values of several types";
+    HostWithPort "HG041" Error "host with a port";
+    AlwaysThere "HG042" Error "question whether something is there that always is";
+    ForbiddenHeader "HG043" Error "header that rules cannot look at";
+    BadRegex "HG044" Error "not a regular expression";
+    RegexTooLarge "HG045" Error "regular expression too large";
+    UnknownZone "HG046" Error "unknown time zone";
+    NotATime "HG047" Error "not a time";
+    EitherOr "HG048" Error "keys that need or exclude one another";
+    TagDisagrees "HG049" Error "tag with two sources";
+    AllowOnAssertedTag "HG050" Error "allow that rests on an asserted tag";
+    NotCel "HG051" Error "not an expression";
+    UnsupportedCel "HG052" Error "expression outside the subset of CEL";
+    UnknownAttribute "HG053" Error "unknown attribute in `when`";
+    WhenType "HG054" Error "wrong type in `when`";
+    NotAPath "HG055" Error "not a path";
+    Expectation "HG056" Error "expectation that nothing can meet";
+    DuplicateProof "HG057" Error "duplicate id of a proof";
+    NoSuchRate "HG058" Error "count for a rule without a rate";
+    MoreFindings "HG059" Error "more findings than are shown";
+    Internal "HG099" Error "mistake of holdgate itself";
+    NoTests "HG100" Error "no tests";
+}
+
+impl Code {
+    /// Where the reference tells more.
+    pub fn page(self) -> String {
+        format!("policies/README.md#{}", self.id().to_lowercase())
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.id())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_rise_and_tell_the_severity() {
+        let ids: Vec<&str> = Code::ALL.iter().map(|code| code.id()).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{ids:?}");
+        for code in Code::ALL {
+            let number: u32 = code.id().strip_prefix("HG").and_then(|number| number.parse().ok()).unwrap_or_default();
+            let expected = if number < 200 { Severity::Error } else { Severity::Warning };
+            assert!((1..300).contains(&number) && code.severity() == expected, "{code}");
+        }
+        assert_eq!(Code::UnknownKey.page(), "policies/README.md#hg010");
+    }
+}
