@@ -113,8 +113,26 @@ codes! {
     DuplicateProof "HG057" Error "duplicate id of a proof";
     NoSuchRate "HG058" Error "count for a rule without a rate";
     MoreFindings "HG059" Error "more findings than are shown";
+    NotAcceptable "HG060" Error "not a warning that can be accepted";
     Internal "HG099" Error "mistake of holdgate itself";
     NoTests "HG100" Error "no tests";
+    NeverMatches "HG101" Error "rule that no request can match";
+    EntryNeverMatches "HG102" Error "entry that no request can match";
+    TooFewPeople "HG103" Error "hold that nobody can approve";
+    NeverDecides "HG200" Warning "rule that stricter rules always overrule";
+    Redundant "HG201" Warning "redundant rule";
+    OpensDenied "HG202" Warning "hold that opens what is denied by default";
+    Advisory "HG203" Warning "advisory: an asserted tag avoids the rule";
+    HoldsReads "HG204" Warning "hold that catches reads";
+    NoScope "HG205" Warning "hold without a method, a path or a tool";
+    ApprovesAll "HG206" Warning "one role approves everything";
+    PlainRegex "HG207" Warning "regular expression where a plain test would do";
+    NotIndexed "HG208" Warning "rule that no index reaches";
+    Untested "HG209" Warning "rule without a test";
+    NoControls "HG210" Warning "rule without controls";
+    NoOwner "HG211" Warning "file without an owner";
+    NothingToAccept "HG212" Warning "accepted finding that is not there";
+    NotDecided "HG213" Warning "question that was not decided";
 }
 
 impl Code {
@@ -144,5 +162,18 @@ mod tests {
             assert!((1..300).contains(&number) && code.severity() == expected, "{code}");
         }
         assert_eq!(Code::UnknownKey.page(), "policies/README.md#hg010");
+    }
+
+    #[test]
+    fn every_code_has_its_page_in_the_reference() {
+        let reference = include_str!("../../../policies/README.md");
+        let pages: Vec<&str> = reference.lines().filter_map(|line| line.strip_prefix("### HG")).collect();
+        let ids: Vec<&str> = Code::ALL.iter().filter_map(|code| code.id().strip_prefix("HG")).collect();
+        assert_eq!(pages, ids);
+        for code in Code::ALL {
+            let (_, page) = reference.split_once(&format!("### {code}\n\n")).unwrap();
+            let title = page.lines().next().unwrap().to_lowercase();
+            assert!(title.starts_with(&code.title().to_lowercase()), "{code}: `{}` and `{title}`", code.title());
+        }
     }
 }

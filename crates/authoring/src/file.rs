@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use holdgate_protocol::bundle::Mode;
 
 use crate::{
+    accept::{self, Acceptance},
     codes::Code,
     diagnostic::{Diagnostic, Quoted, Source, Span},
     example::{self, Example},
@@ -33,6 +34,11 @@ pub(crate) const FILE: Shape = Shape {
             "tags",
             Kind::Each(&Kind::Map(&TAG)),
             "Where tags come from; one that is not here is the header `x-agent-NAME`.",
+        ),
+        Key::optional(
+            "accept",
+            Kind::Each(&Kind::Text),
+            "Warnings of `check` that are meant so in the whole file, each with the reason.",
         ),
         Key::required(
             "rules",
@@ -79,6 +85,7 @@ pub struct PolicyFile {
     pub(crate) tests: Vec<Example>,
     pub(crate) proofs: Vec<Proof>,
     pub(crate) tags: Tags,
+    pub(crate) acceptances: Vec<Acceptance>,
 }
 
 /// A role that rules may name.
@@ -127,7 +134,8 @@ fn read_root(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>) -> Optio
     let mode = fields.get("mode").and_then(|node| reader.word(node, "a mode", &MODES)).unwrap_or(Mode::Enforce);
     let approvers = fields.get("approvers").map(|node| read_approvers(reader, node)).unwrap_or_default();
     let tags = fields.get("tags").map(|node| Tags::read(reader, node)).unwrap_or_default();
-    let mut common = Common { mode, controls, approvers, tags };
+    let acceptances = fields.get("accept").map(|node| accept::read(reader, node, None)).unwrap_or_default();
+    let mut common = Common { mode, controls, approvers, tags, acceptances };
 
     let (rules, complete) = read_rules(reader, fields, &mut common);
     let listed = |reader: &mut Reader<'_>, key: &str| {
@@ -170,9 +178,9 @@ fn read_root(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>) -> Optio
         return reader.error(at, Code::Internal, "a rule, a test or a proof of this file cannot be read");
     }
     let tests_at = fields.get("tests").map(|_| fields.at("tests"));
-    let Common { approvers, tags, .. } = common;
+    let Common { approvers, tags, acceptances, .. } = common;
     let (name, text) = (source.name.to_owned(), source.text.to_owned());
-    Some(PolicyFile { name, policy, at, owner, approvers, tests_at, text, rules, tests, proofs, tags })
+    Some(PolicyFile { name, policy, at, owner, approvers, tests_at, text, rules, tests, proofs, tags, acceptances })
 }
 
 /// The rules that can be read, and whether that is all of them.

@@ -4,6 +4,7 @@
 //! mistakes of all files are reported together. [`build`] then writes the canonical bytes of a bundle: the same files
 //! give the same bytes.
 
+mod accept;
 pub mod cases;
 mod cel;
 mod check;
@@ -14,6 +15,7 @@ mod diagnostic;
 mod diff;
 mod example;
 mod file;
+mod lint;
 mod node;
 mod proof;
 mod prove;
@@ -33,6 +35,7 @@ pub use diagnostic::{Diagnostic, Place, Span};
 pub use diff::{Answered, Change, Diff, Kind, Outcome, diff};
 pub use example::{Example, ExampleAgent, ExampleMessage, Expectation, Rates, RuleExpectation};
 pub use file::{Approver, PolicyFile};
+pub use lint::lint;
 pub use proof::{Claim, Proof};
 pub use prove::{ProofResult, prove, prove_with};
 pub use rule::{EntryPlaces, RulePlaces};

@@ -9,6 +9,7 @@ use holdgate_protocol::{
 };
 
 use crate::{
+    accept::{self, Acceptance},
     codes::Code,
     conditions,
     diagnostic::{Quoted, Span},
@@ -34,6 +35,11 @@ pub(crate) const RULE: Shape = Shape {
         Key::optional("when", Kind::Text, "An expression (a subset of CEL) that must be true besides."),
         Key::optional("controls", Kind::List(&Kind::Text), "Controls that the rule serves, besides those of the file."),
         Key::optional("approval", Kind::Map(&APPROVAL), "Who must approve, and until when; only for `hold`."),
+        Key::optional(
+            "accept",
+            Kind::Each(&Kind::Text),
+            "Warnings of `check` that are meant so, each with the reason.",
+        ),
     ],
     later: &[],
 };
@@ -135,6 +141,7 @@ pub(crate) struct Common {
     /// Declared roles with their places.
     pub(crate) approvers: BTreeMap<String, Approver>,
     pub(crate) tags: Tags,
+    pub(crate) acceptances: Vec<Acceptance>,
 }
 
 /// Reads a rule. The id comes out even if the rest is wrong, so that duplicates are found all the same.
@@ -152,6 +159,9 @@ pub(crate) fn read(
     let entries = reader.require(fields, "match");
     let found = conditions::read(reader, entries, fields.get("when"), effect, &mut common.tags);
     let own = fields.get("controls").map_or(Some(Vec::new()), |node| read_controls(reader, node));
+    if let (Some(node), Some((id, _))) = (fields.get("accept"), &id) {
+        common.acceptances.extend(accept::read(reader, node, Some(id)));
+    }
     let approval = match (effect, fields.get("approval")) {
         (Some(Effect::Hold), Some(node)) => Some(read_approval(reader, node, common)),
         (Some(Effect::Hold), None) => {

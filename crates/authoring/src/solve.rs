@@ -28,7 +28,7 @@ mod witness;
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
 use holdgate_engine::{
-    Atom, Attribute, CompiledRule, Policy, Truth, Verdict,
+    Atom, Attribute, CompiledRule, Policy, Test, Truth, Verdict,
     conditions::{Comparison, Order},
 };
 use holdgate_protocol::bundle::{Effect, Mode};
@@ -145,9 +145,14 @@ impl Solver {
         }
     }
 
-    /// Whether there is a request that a rule that holds opens: without rules that hold it would be denied because no rule allows it.
+    /// Whether there is a request that a rule that holds opens: without rules that hold it would be denied because no rule
+    /// allows it. Only a request of an agent can be held.
     pub fn opens_what_is_denied(&self, policy: &Policy, rule: &CompiledRule) -> Answer {
-        let goals = [self.leaves.rule(rule, true), self.leaves.rules(policy, &[Effect::Deny, Effect::Allow], false)];
+        let goals = [
+            self.leaves.rule(rule, true),
+            self.leaves.rules(policy, &[Effect::Deny, Effect::Allow], false),
+            self.leaves.value(&Attribute::Agent, Test::Exists(true), Truths::TRUE),
+        ];
         self.ask(&goals, |witness| {
             let mut settled = others(policy, rule, &[Effect::Deny, Effect::Allow]);
             matches(policy, rule, witness) && !settled.any(|other| matches(policy, other, witness))

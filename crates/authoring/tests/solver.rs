@@ -423,7 +423,7 @@ proptest! {
             agree(solver.decides(&policy, rule), &|request| matched(request) && none(stricter, request))?;
             if rule.effect == Effect::Hold {
                 agree(solver.opens_what_is_denied(&policy, rule), &|request| {
-                    matched(request) && none(&[Effect::Deny, Effect::Allow], request)
+                    matched(request) && request.agent.is_some() && none(&[Effect::Deny, Effect::Allow], request)
                 })?;
             }
             let spec = rules.iter().zip(policy.rules()).find(|(_, other)| other.id == rule.id).unwrap().0;
