@@ -32,11 +32,22 @@ fn claims(case: &Example) -> Option<Vec<u8>> {
     Some(Json::Object(claims).to_jcs())
 }
 
+/// The path with its query. Only what a query cannot have is escaped, so that a case may write `;` and `=` in a value.
+fn target(case: &Example) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~;=".contains(&byte);
+    let escape = |text: &str| -> String {
+        text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    };
+    let pairs: Vec<String> =
+        case.query.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();
+    if pairs.is_empty() { case.path.clone() } else { format!("{}?{}", case.path, pairs.join("&")) }
+}
+
 fn call(stack: &Stack, case: &Example) -> Call {
     let claims = claims(case);
     let token = claims.as_ref().map(|claims| stack.issuer.sign(claims)).unwrap_or_default();
     let agent = Agent { gateway: stack.ports.gateway(), token };
-    let mut call = agent.call(Method::from_bytes(case.method.as_bytes()).unwrap(), &case.path).host(&case.host);
+    let mut call = agent.call(Method::from_bytes(case.method.as_bytes()).unwrap(), &target(case)).host(&case.host);
     if claims.is_none() {
         call = call.without("authorization");
     }
