@@ -6,7 +6,7 @@ use std::fmt;
 
 use holdgate_authoring::{
     Answer, Answered, Budget, Claim, Count, Kind, Proof, ProofResult, Solver, Span, Witness, WitnessAgent,
-    WitnessMessage, diff, prove,
+    WitnessMessage, cases, diff, prove,
 };
 use holdgate_engine::{Atom, CompiledRule, Conditions, Expr, Pattern, Policy, Truth, Verdict, needs};
 use holdgate_protocol::{
@@ -320,11 +320,23 @@ fn request() -> impl Strategy<Value = Witness> {
 }
 
 fn effect(policy: &Policy, request: &Witness) -> Effect {
-    match request.with_request(policy, |request| policy.evaluate(request)) {
+    effect_of(request.with_request(policy, |request| policy.evaluate(request)))
+}
+
+fn effect_of(verdict: Verdict) -> Effect {
+    match verdict {
         Verdict::Allow(_) => Effect::Allow,
         Verdict::Deny(_) => Effect::Deny,
         Verdict::Hold(_) => Effect::Hold,
     }
+}
+
+/// What comes out where the witness is written into a file as a test.
+fn as_a_test(policy: &Policy, witness: &Witness) -> Result<Effect, String> {
+    let request = witness.to_yaml();
+    let text = format!("policy: p\ncases:\n  - {{name: a, request: {request}, expect: {{effect: deny}}}}\n");
+    let file = cases::read("c.yaml", &text).map_err(|problems| problems[0].to_string())?;
+    Ok(effect_of(file.cases[0].with_request(policy, |request| policy.evaluate(&request))))
 }
 
 fn matches(policy: &Policy, rule: &CompiledRule, request: &Witness) -> bool {
@@ -383,6 +395,7 @@ proptest! {
             ProofResult::Refuted { witness, verdict, .. } => {
                 prop_assert!(contrary(&witness), "{}", witness.to_yaml());
                 prop_assert_eq!(verdict, effect(&policy, &witness));
+                prop_assert_eq!(as_a_test(&policy, &witness), Ok(verdict), "{}", witness.to_yaml());
             }
             ProofResult::PossibleIf { .. } => prop_assert!(has_comparison(&rules)),
             ProofResult::Unknown { why } => prop_assert!(is_expected(&why), "{}", why),

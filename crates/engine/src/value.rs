@@ -268,24 +268,19 @@ impl Comparison {
             (Values::One(Value::Elsewhere), _) | (_, Values::One(Value::Elsewhere)) => Truth::False,
             (Values::One(left), Values::One(right)) => pair(left, right),
             (left, right) => {
-                // A missing field is one missing value.
-                let missing = |values: &Values<'_>| matches!(values, Values::Several(s) if s.values().next().is_none());
-                if missing(&left) || missing(&right) {
-                    return signed(Truth::Unknown);
-                }
-                quantify(
-                    effect,
-                    left.each().flat_map(|left| right.each().map(move |right| (left, right))).map(|(l, r)| pair(l, r)),
-                )
+                let pairs = left.each().flat_map(|left| right.each().map(move |right| (left, right)));
+                quantify(effect, pairs.map(|(left, right)| pair(left, right)))
             }
         }
     }
 }
 
 impl<'a> Values<'a> {
+    /// Each value; a missing field is one missing value.
     fn each(&self) -> impl Iterator<Item = Value<'a>> {
         let (one, several) = match self {
             Values::One(value) => (Some(*value), None),
+            Values::Several(several) if several.values().next().is_none() => (Some(Value::Missing), None),
             Values::Several(several) => (None, Some(*several)),
         };
         one.into_iter().chain(several.into_iter().flat_map(Several::values))
@@ -295,11 +290,12 @@ impl<'a> Values<'a> {
 impl Order {
     fn evaluate(self, left: Value<'_>, right: Value<'_>) -> Truth {
         let either = |wanted: fn(&Value<'_>) -> bool| wanted(&left) || wanted(&right);
-        if either(|value| matches!(value, Value::Missing | Value::Unknown)) {
-            return Truth::Unknown;
-        }
+        // What is still to come may turn out to be elsewhere, and then the comparison is false.
         if either(|value| matches!(value, Value::Pending)) {
             return Truth::Pending;
+        }
+        if either(|value| matches!(value, Value::Missing | Value::Unknown)) {
+            return Truth::Unknown;
         }
         let numbers = || left.number().zip(right.number());
         // Two texts of the wire are compared as texts, unless an order is asked for.

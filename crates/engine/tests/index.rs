@@ -48,6 +48,8 @@ fn atom() -> impl Strategy<Value = Value> {
         1 => of(json!({"body": "/k"})),
         1 => of(json!({"query": "q"})),
         1 => Just(json!({"value": {"of": {"claim": "/risk"}, "is": {"gt": "0.7"}}})),
+        1 => select(vec!["eq", "ne", "lt"]).prop_map(|is| json!({"compare": {"left": {"mcp_arg": "/a"}, "is": is, "right": "agent_owner"}})),
+        1 => select(vec!["eq", "ne"]).prop_map(|is| json!({"compare": {"left": {"query": "q"}, "is": is, "right": {"body": "/k"}}})),
         1 => any::<bool>().prop_map(|exists| json!({"value": {"of": "agent", "is": {"exists": exists}}})),
     ]
 }
@@ -157,6 +159,28 @@ proptest! {
                 }
                 if let Verdict::Hold(lead) = expected {
                     prop_assert_eq!(policy.checkpoint(request).map(|checkpoint| checkpoint.lead), Some(lead));
+                }
+                Ok(())
+            })?;
+        }
+    }
+
+    /// What is decided before the body has been read stays so, whatever it then turns out to be.
+    #[test]
+    fn a_decision_on_the_head_is_final(rules in prop::collection::vec(rule(), 1..12), asked in prop::collection::vec(asked(), 12)) {
+        let policy = load(&rules);
+        let [object, other] = [r#"{"k":"iam","a":"x"}"#, r#"{"k":7}"#].map(|text| Json::parse(text.as_bytes()).unwrap());
+        for asked in asked {
+            with_request(&asked, |request| {
+                let unread = Request { body: Body::Unread, mcp: Mcp::Unread, ..*request };
+                let Head::Decided(early) = policy.evaluate_head(&unread) else { return Ok(()) };
+                let call = |tool, args| Mcp::Message { method: "tools/call", tool, args };
+                let list = Mcp::Message { method: "tools/list", tool: None, args: None };
+                for body in [Body::Empty, Body::Json(&object), Body::Json(&other)] {
+                    for mcp in [list, call(None, None), call(Some("grant_role"), Some(&object)), call(Some("iam"), Some(&other))] {
+                        let late = policy.evaluate(&Request { body, mcp, ..*request });
+                        prop_assert_eq!(std::mem::discriminant(&late), std::mem::discriminant(&early), "{:?} {:?}", body, mcp);
+                    }
                 }
                 Ok(())
             })?;

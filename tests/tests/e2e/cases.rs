@@ -36,7 +36,9 @@ fn claims(case: &Example) -> Option<Vec<u8>> {
 fn target(case: &Example) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~;=".contains(&byte);
     let escape = |text: &str| -> String {
-        text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+        text.bytes()
+            .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+            .collect()
     };
     let pairs: Vec<String> =
         case.query.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value))).collect();

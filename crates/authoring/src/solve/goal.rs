@@ -47,7 +47,12 @@ pub(crate) struct Leaves {
     counters: RefCell<Vec<CounterName>>,
     /// The goals that rules match and that they do not, by id, conditions and effect.
     rules: RefCell<HashMap<(String, Hash, Effect, bool), Goal>>,
+    /// The same for all rules of a policy with some effects, by the policy's revision.
+    policies: RefCell<HashMap<Whole, Goal>>,
 }
+
+/// A policy's revision, the effects of some of its rules, and whether one of them is to match.
+type Whole = (Hash, Vec<Effect>, bool);
 
 /// What makes two leaves the same.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -160,9 +165,15 @@ impl Leaves {
 
     /// The rules of a policy with one of these effects: that each does not match, or that one does.
     pub(crate) fn rules(&self, policy: &Policy, effects: &[Effect], matches: bool) -> Goal {
+        let key = (policy.reference().rev, effects.to_vec(), matches);
+        if let Some(known) = self.policies.borrow().get(&key) {
+            return known.clone();
+        }
         let rules = policy.rules().iter().filter(|rule| super::acts(rule) && effects.contains(&rule.effect));
         let goals = rules.map(|rule| self.rule(rule, matches));
-        if matches { Goal::any(goals) } else { Goal::all(goals) }
+        let goal = if matches { Goal::any(goals) } else { Goal::all(goals) };
+        self.policies.borrow_mut().insert(key, goal.clone());
+        goal
     }
 
     /// That the verdict has this effect, or that it has another one.
