@@ -1,45 +1,70 @@
 //! Why a command failed, and with which exit code.
 
-use std::{io, path::PathBuf, process::ExitCode};
+use std::{fmt, io, path::PathBuf};
 
-use holdgate_authoring::{Diagnostic, TestReport};
 use holdgate_engine::LoadError;
 use holdgate_protocol::{bundle::BundleError, jws::KeyError};
+use serde_json::json;
 
-/// Why a command failed. Exit code 1: what was examined is wrong; 2: the command could not do its work.
+use crate::{
+    check::{self, Finding},
+    output::Exit,
+};
+
+/// Why a command failed: what was examined is wrong, or the command could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    #[error("{}", findings(.0))]
-    Findings(Vec<Diagnostic>),
-    #[error("{}", tests(.0))]
-    Tests(TestReport),
+    #[error("{}", Shown(.0))]
+    Findings(Vec<Finding>),
     #[error("there are no tests in {}; add a `tests` list, as a policy without tests proves nothing", count(*.0, "rule file"))]
     NoTests(usize),
+    #[error("there is nothing to prove in {}; add a `prove` list", count(*.0, "rule file"))]
+    NoProofs(usize),
     #[error("{}: {problem}", .file.display())]
     Bundle { file: PathBuf, problem: BundleError },
     #[error("{}: {problem}", .file.display())]
     Load { file: PathBuf, problem: LoadError },
     #[error("the service refused the bundle ({status}): {detail}")]
     Refused { status: u16, detail: String },
+    #[error("nothing is published, as you wished")]
+    NotWanted,
 
+    #[error("{}", .0.trim_end())]
+    Arguments(String),
+    #[error("`--format {format}` is a form of `holdgate {of}` only; write `text` or `json`")]
+    ForeignFormat { format: &'static str, of: &'static str },
+    #[error("no test of these rule files has the name `{0}`")]
+    NoSuchTest(String),
+    #[error("`{}` is written in a way in which a test cannot be added; add this request by hand: {request}", .file.display())]
+    NotSaved { file: PathBuf, request: String },
     #[error("cannot {action} `{}`: {cause}", .path.display())]
     File { action: &'static str, path: PathBuf, cause: io::Error },
-    #[error("`{}` exists and is not overwritten; choose another name, or move the old key away", .0.display())]
-    KeyExists(PathBuf),
+    #[error("`{}` exists and is not overwritten; choose another name, or move the old file away", .0.display())]
+    Exists(PathBuf),
     #[error("`{}` does not name a file", .0.display())]
     NoName(PathBuf),
     #[error("`{}` has no rule files (*.yaml or *.yml)", .0.display())]
     NoRuleFiles(PathBuf),
-    #[error("`{}` is not UTF-8 text", .0.display())]
-    NotText(PathBuf),
+    #[error("`{0}` is laid out in a way in which its meaning or its comments would not be kept; it stays as it is")]
+    NotFormatted(String),
     #[error("`{}` is not {expected}: {cause}", .path.display())]
     Form { path: PathBuf, expected: &'static str, cause: serde_json::Error },
+    #[error("`{}` is no log that is known; say what it is with `--from audit`, `--from envoy` or `--from har`", .0.display())]
+    UnknownLog(PathBuf),
     #[error("`{}`: {problem}", .path.display())]
     Key { path: PathBuf, problem: KeyError },
+    #[error("`{}` is a private key that others can read (mode {mode:03o}); run `chmod 600 {}`, and make a new key if somebody may have read it", .path.display(), .path.display())]
+    OpenKey { path: PathBuf, mode: u32 },
     #[error("several policies go into one bundle ({0}); name it with `--id`")]
     NeedsId(String),
     #[error("`{0}` is not an id: write letters, digits, `.`, `_` and `-`")]
     Id(String),
+    #[error("`{}` is there and is not signed with this key, so its serial does not count; say the next one with `--serial`", .0.display())]
+    OtherKey(PathBuf),
+    #[error("`{}` is there and is no bundle; choose another name", .0.display())]
+    NoBundle(PathBuf),
+    #[error("the highest serial is reached; start again under another id")]
+    LastSerial,
     #[error("set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed")]
     NoCredential,
     #[error(
@@ -48,36 +73,49 @@ pub(crate) enum Failure {
     Address(String),
     #[error("`{url}` does not answer as it should: {problem}")]
     Unreachable { url: String, problem: String },
+    #[error("{0}nothing is published: there is no terminal to ask on; look at the changes above and add `--yes`")]
+    NobodyToAsk(String),
+    #[error("the terminal cannot be used: {0}")]
+    Terminal(io::Error),
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
-    #[error("cannot write a key or bundle as JSON: {0}")]
+    #[error("cannot write the result as JSON: {0}")]
     Encode(serde_json::Error),
+    #[error("cannot write the result as JUnit XML: {0}")]
+    Junit(String),
 }
 
 impl Failure {
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit(&self) -> Exit {
         match self {
             Failure::Findings(_)
-            | Failure::Tests(_)
             | Failure::NoTests(_)
+            | Failure::NoProofs(_)
             | Failure::Bundle { .. }
             | Failure::Load { .. }
-            | Failure::Refused { .. } => ExitCode::from(1),
-            _ => ExitCode::from(2),
+            | Failure::Refused { .. }
+            | Failure::NotWanted => Exit::Findings,
+            _ => Exit::Usage,
         }
+    }
+
+    /// `{"error": {"message": ..., "findings": [...]}}`
+    pub(crate) fn to_json(&self) -> String {
+        let (message, findings) = match self {
+            Failure::Findings(findings) => (format!("{} found", check::tell(findings)), findings.as_slice()),
+            other => (other.to_string(), [].as_slice()),
+        };
+        json!({"error": {"message": message, "findings": findings}}).to_string() + "\n"
     }
 }
 
-fn findings(problems: &[Diagnostic]) -> String {
-    let mut text: String = problems.iter().map(|problem| format!("{problem}\n\n")).collect();
-    text.push_str(&format!("{} found", count(problems.len(), "mistake")));
-    text
-}
+/// Findings as they are shown to people.
+struct Shown<'a>(&'a [Finding]);
 
-fn tests(report: &TestReport) -> String {
-    let mut text: String = report.failures.iter().map(|failure| format!("{failure}\n\n")).collect();
-    text.push_str(&format!("{} passed, {} failed", report.passed, report.failures.len()));
-    text
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        check::write_findings(self.0, f)
+    }
 }
 
 /// `1 rule`, `2 rules`.

@@ -16,6 +16,8 @@ pub(crate) enum Access {
     Private,
     /// For everybody to read.
     Public,
+    /// As that of the file that is there.
+    Kept,
 }
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -30,7 +32,7 @@ pub(crate) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, expected: &
 
 /// Reads rule files; of a folder the YAML files that lie directly in it, by name. JSON is named file by file, as bundles
 /// and keys are JSON too.
-pub(crate) fn read_rule_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>, Failure> {
+pub(crate) fn read_rule_files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -54,11 +56,7 @@ pub(crate) fn read_rule_files(paths: &[PathBuf]) -> Result<Vec<(String, String)>
             unique.push(file);
         }
     }
-    let text = |path: PathBuf| {
-        let text = String::from_utf8(read(&path)?).map_err(|_| Failure::NotText(path.clone()))?;
-        Ok((path.display().to_string(), text))
-    };
-    unique.into_iter().map(text).collect()
+    unique.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect()
 }
 
 fn is_rule_file(path: &Path) -> bool {
@@ -78,7 +76,7 @@ pub(crate) fn write_new(path: &Path, content: &[u8], access: Access) -> Result<(
     let temporary = prepare(path, content, access)?;
     match temporary.persist_noclobber(path) {
         Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::KeyExists(path.to_owned())),
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Err(Failure::Exists(path.to_owned())),
         Err(error) => Err(failed("write", path, error.error)),
     }
 }
@@ -91,6 +89,7 @@ fn prepare(path: &Path, content: &[u8], access: Access) -> Result<tempfile::Name
     let mode = match access {
         Access::Private => 0o600,
         Access::Public => 0o644,
+        Access::Kept => fs::metadata(path).map_or(0o644, |metadata| metadata.permissions().mode() & 0o777),
     };
     let make = || {
         let mut builder = tempfile::Builder::new();

@@ -1,22 +1,41 @@
 //! `holdgate keygen`, and the reading of keys.
 
 use std::{
-    fs,
+    fmt, fs,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
 use holdgate_protocol::jws::{Jwk, Jwks, Keys, PrivateKey};
 
+use serde::Serialize;
+
 use crate::{
     failure::Failure,
     files::{self, Access},
+    output::Outcome,
 };
 
+/// A key pair that was made.
+#[derive(Serialize)]
+struct Generated {
+    key: String,
+    private: String,
+    public: String,
+}
+
+impl fmt::Display for Generated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Generated { key, private, public } = self;
+        write!(f, "key {key}\nprivate: {private} (keep it secret)\npublic:  {public}\n")
+    }
+}
+
 /// Makes a key pair and says where it lies.
-pub(crate) fn generate(out: &Path) -> Result<String, Failure> {
+pub(crate) fn generate(out: &Path) -> Result<Outcome, Failure> {
     let (private, public) = (with_ending(out, ".jwk")?, with_ending(out, ".jwks.json")?);
     if let Some(there) = [&private, &public].into_iter().find(|path| path.symlink_metadata().is_ok()) {
-        return Err(Failure::KeyExists(there.clone()));
+        return Err(Failure::Exists(there.clone()));
     }
     if let Some(folder) = out.parent() {
         fs::create_dir_all(folder).map_err(|cause| files::failed("make the folder", folder, cause))?;
@@ -26,11 +45,17 @@ pub(crate) fn generate(out: &Path) -> Result<String, Failure> {
     let key = PrivateKey::from_seed(&seed);
     files::write_new(&private, &to_file(&key.to_private_jwk())?, Access::Private)?;
     files::write_new(&public, &to_file(&Jwks { keys: vec![key.to_public_jwk()] })?, Access::Public)?;
-    Ok(format!("key {}\nprivate: {} (keep it secret)\npublic:  {}\n", key.kid(), private.display(), public.display()))
+    let (private, public) = (private.display().to_string(), public.display().to_string());
+    Outcome::good(&Generated { key: key.kid().to_string(), private, public })
 }
 
-/// Reads a private key.
+/// Reads a private key, unless others can read it too.
 pub(crate) fn read_private(path: &Path) -> Result<PrivateKey, Failure> {
+    let metadata = fs::metadata(path).map_err(|cause| files::failed("read", path, cause))?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(Failure::OpenKey { path: path.to_owned(), mode });
+    }
     let jwk: Jwk = files::read_json(path, "a private key (JWK)")?;
     PrivateKey::from_jwk(&jwk).map_err(|problem| Failure::Key { path: path.to_owned(), problem })
 }

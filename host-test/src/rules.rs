@@ -1,42 +1,59 @@
-//! `holdgate check` and `holdgate test`.
+//! Rule files compiled together.
 
 use std::path::PathBuf;
 
-use holdgate_authoring::{Compilation, run_tests};
+use holdgate_authoring::Compilation;
 use holdgate_engine::Policy;
-
-use crate::{
-    failure::{Failure, count},
-    files,
+use holdgate_protocol::{
+    bundle::{self, SignedBundle},
+    from_b64url,
 };
+
+use crate::{check::Finding, failure::Failure, files};
 
 /// Reads rule files and compiles them together.
 pub(crate) fn compile(paths: &[PathBuf]) -> Result<Compilation, Failure> {
-    let files = files::read_rule_files(paths)?;
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-    holdgate_authoring::compile(&files).map_err(Failure::Findings)
+    compile_files(&files::read_rule_files(paths)?)
 }
 
-/// Says whether the files have mistakes.
-pub(crate) fn check(paths: &[PathBuf]) -> Result<String, Failure> {
-    let compilation = compile(paths)?;
-    load(&compilation)?;
-    let policies: Vec<&str> = compilation.policies().collect();
-    Ok(format!("{}: {}, no mistakes\n", policies.join(", "), count(compilation.rules(), "rule")))
+/// Compiles files that were read.
+pub(crate) fn compile_files(files: &[(String, Vec<u8>)]) -> Result<Compilation, Failure> {
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    holdgate_authoring::compile_bytes(&files)
+        .map_err(|findings| Failure::Findings(findings.iter().map(Finding::from).collect()))
 }
 
-/// Runs the tests in the files.
-pub(crate) fn test(paths: &[PathBuf]) -> Result<String, Failure> {
-    let compilation = compile(paths)?;
-    if compilation.tests().next().is_none() {
-        return Err(Failure::NoTests(compilation.policies().count()));
-    }
-    let report = run_tests(&compilation, &load(&compilation)?);
-    if report.failures.is_empty() { Ok(format!("{} passed\n", report.passed)) } else { Err(Failure::Tests(report)) }
-}
-
-fn load(compilation: &Compilation) -> Result<Policy, Failure> {
+/// The bytes of an unsigned bundle for use on the spot.
+pub(crate) fn bytes(compilation: &Compilation) -> Result<Vec<u8>, Failure> {
     let id = compilation.policies().collect::<Vec<_>>().join("+");
-    let bytes = compilation.build(&id, 1).map_err(|problem| Failure::Findings(vec![problem]))?;
-    Policy::load(&bytes).map_err(|problem| Failure::Load { file: id.into(), problem })
+    compilation.build(&id, 1).map_err(|finding| Failure::Findings(vec![Finding::from(&finding)]))
+}
+
+/// The bytes of a policy to look at: those of a bundle, signed or not, or of rule files compiled together.
+///
+/// A signature is not checked: `holdgate verify` does that.
+pub(crate) fn any_policy(paths: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+    policy_and_source(paths).map(|(bytes, _)| bytes)
+}
+
+/// The bytes of a policy as [`any_policy`] gives them, with the rule files that they were compiled from.
+pub(crate) fn policy_and_source(paths: &[PathBuf]) -> Result<(Vec<u8>, Option<Compilation>), Failure> {
+    if let [path] = paths
+        && path.is_file()
+    {
+        let content = files::read(path)?;
+        let signed = serde_json::from_slice::<SignedBundle>(&content).ok();
+        let content = signed.and_then(|signed| from_b64url(&signed.bundle)).unwrap_or(content);
+        if bundle::read::<serde_json::Value>(&content).is_ok() {
+            return Ok((content, None));
+        }
+    }
+    let compilation = compile(paths)?;
+    Ok((bytes(&compilation)?, Some(compilation)))
+}
+
+/// The policy that the files make together.
+pub(crate) fn load(compilation: &Compilation) -> Result<Policy, Failure> {
+    let id = compilation.policies().collect::<Vec<_>>().join("+");
+    Policy::load(&bytes(compilation)?).map_err(|problem| Failure::Load { file: id.into(), problem })
 }

@@ -214,7 +214,7 @@ impl Stack {
         self.places.holdgate(&["build", &text(policy), "--out", &bundle, "--serial", &serial, "--sign", &key])?;
         let to = format!("http://{}", self.ports.people());
         let credential = [("HOLDGATE_PUBLISHER_CREDENTIAL", self.publisher.as_str())];
-        self.places.holdgate_with(&["publish", &bundle, "--to", &to], &credential)
+        self.places.holdgate_with(&["publish", &bundle, "--to", &to, "--yes"], &credential)
     }
 
     /// The service's own key for grants, as whoever stole it would have it.

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use holdgate_protocol::{
@@ -22,7 +22,10 @@ use super::{
 use crate::{
     domain::{Hold, Verdict},
     service::{decide::Item, read::Detail},
-    store::holds::{Listed, Place},
+    store::{
+        holds::{Listed, Place},
+        policy,
+    },
 };
 
 /// The most decisions in one batch.
@@ -354,6 +357,17 @@ pub async fn revoke(
     Body(body): Body<RevokeBody>,
 ) -> Result<Json<Decided>, Failure> {
     Ok(Json(Decided::new(app.service.revoke(&signed.token, &hold, &body.reason).await?)))
+}
+
+/// `GET /api/bundles/current`
+pub async fn current_bundle(_publisher: Publisher, State(app): State<App>) -> Result<Response, Failure> {
+    let mut connection = app.service.store.read().await?;
+    let signed = match policy::reference_in_force(&mut connection).await? {
+        Some(reference) => policy::signed(&mut connection, &reference.rev).await?,
+        None => None,
+    };
+    let signed = signed.ok_or_else(|| Failure::not_found("no policy is published yet"))?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], signed).into_response())
 }
 
 /// `PUT /api/bundles/{rev}`

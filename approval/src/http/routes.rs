@@ -78,6 +78,7 @@ pub fn people_routes() -> Vec<Route> {
         on_post("/api/holds/{id}/decisions", people::decide),
         on_post("/api/holds/{id}/revoke", people::revoke),
         on_post("/api/decisions", people::decide_many),
+        on_get("/api/bundles/current", people::current_bundle),
         on_put("/api/bundles/{rev}", people::publish),
         on_get("/openapi.yaml", openapi),
         on_get("/console.css", stylesheet),

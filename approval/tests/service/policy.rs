@@ -57,6 +57,23 @@ async fn a_gateway_fetches_the_bundle_as_it_was_signed() {
 }
 
 #[tokio::test]
+async fn a_publisher_sees_the_bundle_in_force_and_nobody_else_does() {
+    let world = World::new().await;
+    let (signed, reference) = policy(4, |_| {});
+    assert_eq!(world.publish(&signed, &reference.rev).await.status, 201);
+    let current = async |credential: &str| {
+        let request = axum::http::Request::get("/api/bundles/current").header("authorization", credential);
+        crate::support::send(&world.people, request.body(axum::body::Body::empty()).unwrap()).await
+    };
+    let answer = current("Bearer ci-credential").await;
+    assert_eq!((answer.status, answer.json()), (StatusCode::OK, json!(signed)));
+    assert_eq!(answer.header("content-type"), "application/json");
+    for stranger in ["Bearer edge-credential", "Bearer x", ""] {
+        assert_eq!(current(stranger).await.status, StatusCode::UNAUTHORIZED, "{stranger}");
+    }
+}
+
+#[tokio::test]
 async fn a_newer_policy_cancels_the_open_holds_that_it_changes() {
     let world = World::new().await;
     let alice = world.sign_in("alice").await;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use holdgate_engine::conditions::{Attribute, Source, Tag};
+use holdgate_engine::{
+    Atom, Conditions, Policy,
+    conditions::{Attribute, Source, Tag},
+};
 
 use crate::{
     codes::Code,
@@ -44,6 +47,18 @@ impl Tags {
             }
         }
         tags
+    }
+
+    /// The tags that the rules of a policy look at.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        let conditions = policy.rules().iter().map(|rule| &rule.conditions);
+        let attributes = conditions.flat_map(Conditions::atoms).flat_map(Atom::attributes);
+        let nowhere = Span { line: 1, column: 1, width: 1 };
+        let tag = |attribute: &Attribute| match attribute {
+            Attribute::Tag(Tag { name, source }) => Some((name.clone(), (source.clone(), nowhere))),
+            _ => None,
+        };
+        Tags { known: attributes.filter_map(tag).collect() }
     }
 
     /// The source of a tag that is named at a place; one that is not declared is asserted.

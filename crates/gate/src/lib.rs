@@ -17,3 +17,4 @@ pub use config::{Config, ConfigError};
 pub use gate::{Answer, Callout, Command, Gate, Nonce, Opened, RootCall, Step, StreamId};
 pub use permit::Permit;
 pub use reply::Reply;
+pub use view::Parameters;

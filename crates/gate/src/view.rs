@@ -7,14 +7,14 @@ use crate::{Head, identity::Identity};
 
 /// The parameters of a query, decoded. A value that is not UTF-8 cannot occur: the canonical form refuses it.
 #[derive(Debug, Default)]
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
     /// Reads the query of a head, if the policy looks at queries.
     ///
     /// Where servers differ, every reading counts as one more value: `;` as a separator beside `&`, and `+` as a space.
     /// A rule that denies or holds takes any of the values, one that allows needs all of them.
-    pub(crate) fn of(needs: &Needs, head: &Head) -> Parameters {
+    pub fn of(needs: &Needs, head: &Head) -> Parameters {
         let Some(query) = head.query.as_deref().filter(|_| needs.query) else { return Parameters::default() };
         let mut parameters = Vec::new();
         let mut read = |part: &str| {
@@ -33,7 +33,8 @@ impl Parameters {
         Parameters(parameters)
     }
 
-    fn fields(&self) -> Vec<Field<'_>> {
+    /// As the engine takes them.
+    pub fn fields(&self) -> Vec<Field<'_>> {
         self.0.iter().map(|(name, value)| Field { name, value: Some(value) }).collect()
     }
 }

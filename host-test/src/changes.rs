@@ -1,0 +1,98 @@
+//! What differs between two bundles, rule by rule.
+
+use std::{collections::BTreeMap, fmt};
+
+use holdgate_protocol::bundle::{Bundle, Effect, Rule};
+use serde::Serialize;
+use serde_json::Value;
+
+/// A bundle whose conditions are only compared.
+pub(crate) type AnyBundle = Bundle<Value>;
+
+/// What a newer bundle does otherwise.
+#[derive(Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Changes {
+    /// The policy's old id, where it has another one now.
+    renamed_from: Option<String>,
+    added: Vec<RuleLine>,
+    removed: Vec<RuleLine>,
+    changed: Vec<ChangedRule>,
+    unchanged: usize,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct RuleLine {
+    id: String,
+    effect: Effect,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ChangedRule {
+    id: String,
+    effect: Effect,
+    /// The parts that differ: `effect`, `mode`, `conditions`, `approval`, `reason`, `controls`.
+    parts: Vec<&'static str>,
+}
+
+impl Changes {
+    /// From `old` to `new`, in the order of `new`; the order of rules is no difference.
+    pub(crate) fn between(old: &AnyBundle, new: &AnyBundle) -> Self {
+        let mut before: BTreeMap<&str, &Rule<Value>> = old.rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+        let mut changes = Changes { renamed_from: (old.id != new.id).then(|| old.id.clone()), ..Changes::default() };
+        for rule in &new.rules {
+            let Some(was) = before.remove(rule.id.as_str()) else {
+                changes.added.push(RuleLine { id: rule.id.clone(), effect: rule.effect });
+                continue;
+            };
+            let approval = |bundle: &AnyBundle, rule: &Rule<Value>| {
+                rule.approval.map(|approval| (bundle.requirements.get(approval.requirement).cloned(), approval.wait))
+            };
+            let parts = [
+                ("effect", was.effect != rule.effect),
+                ("mode", was.mode != rule.mode),
+                ("conditions", was.hash != rule.hash),
+                ("approval", approval(old, was) != approval(new, rule)),
+                ("reason", was.reason != rule.reason),
+                ("controls", was.controls != rule.controls),
+            ];
+            let parts: Vec<&str> = parts.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect();
+            if parts.is_empty() {
+                changes.unchanged += 1;
+            } else {
+                changes.changed.push(ChangedRule { id: rule.id.clone(), effect: rule.effect, parts });
+            }
+        }
+        let removed = old.rules.iter().filter(|rule| before.contains_key(rule.id.as_str()));
+        changes.removed = removed.map(|rule| RuleLine { id: rule.id.clone(), effect: rule.effect }).collect();
+        changes
+    }
+}
+
+impl fmt::Display for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Changes { renamed_from, added, removed, changed, unchanged } = self;
+        if let Some(id) = renamed_from {
+            writeln!(f, "the policy was `{id}`")?;
+        }
+        for RuleLine { id, effect } in added {
+            writeln!(f, "+ `{id}` ({})", word(*effect))?;
+        }
+        for RuleLine { id, effect } in removed {
+            writeln!(f, "- `{id}` ({})", word(*effect))?;
+        }
+        for ChangedRule { id, effect, parts } in changed {
+            writeln!(f, "~ `{id}` ({}): {}", word(*effect), parts.join(", "))?;
+        }
+        let (added, removed, changed) = (added.len(), removed.len(), changed.len());
+        writeln!(f, "rules: {added} added, {removed} removed, {changed} changed, {unchanged} as before")
+    }
+}
+
+/// An effect as it stands in rule files.
+pub(crate) fn word(effect: Effect) -> &'static str {
+    match effect {
+        Effect::Allow => "allow",
+        Effect::Hold => "hold",
+        Effect::Deny => "deny",
+    }
+}

@@ -1,0 +1,120 @@
+//! What a command has to say: once as text for people, once as data.
+
+use std::{
+    fmt,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use crate::failure::Failure;
+
+/// How a result is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Text for people
+    #[default]
+    Text,
+    /// One JSON document, described in host-test/README.md
+    Json,
+    /// SARIF 2.1.0, for code scanning (`check` only)
+    Sarif,
+    /// JUnit XML, for test reports (`test` only)
+    Junit,
+}
+
+/// How a command ended, as its exit code says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Good,
+    /// What was examined has findings.
+    Findings,
+    /// It could not be decided whether there are findings.
+    Undecided,
+    /// The command was not told what it needs, or could not do its work.
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(match exit {
+            Exit::Good => 0,
+            Exit::Findings => 1,
+            Exit::Usage => 2,
+            Exit::Undecided => 3,
+        })
+    }
+}
+
+/// The result of a command, written in every form that it has.
+pub(crate) struct Outcome {
+    exit: Exit,
+    text: String,
+    json: String,
+    /// The form of another tool: SARIF or JUnit.
+    foreign: Option<String>,
+}
+
+impl Outcome {
+    pub(crate) fn new(report: &(impl fmt::Display + Serialize), exit: Exit) -> Result<Self, Failure> {
+        let mut json = serde_json::to_string(report).map_err(Failure::Encode)?;
+        json.push('\n');
+        Ok(Outcome { exit, text: report.to_string(), json, foreign: None })
+    }
+
+    /// A result that went well.
+    pub(crate) fn good(report: &(impl fmt::Display + Serialize)) -> Result<Self, Failure> {
+        Outcome::new(report, Exit::Good)
+    }
+
+    /// With the form in which another tool reads it.
+    pub(crate) fn with_foreign(mut self, text: String) -> Self {
+        self.foreign = Some(text);
+        self
+    }
+}
+
+/// Writes a result, or why there is none: data to standard output, and for people results to standard output and failures
+/// to standard error.
+pub(crate) fn show(result: Result<Outcome, Failure>, format: Format) -> ExitCode {
+    let (text, exit) = match result {
+        Ok(Outcome { exit, text, json, foreign }) => match (format, foreign) {
+            (Format::Text, _) => (text, exit),
+            (Format::Json, _) => (json, exit),
+            (Format::Sarif | Format::Junit, foreign) => (foreign.unwrap_or_default(), exit),
+        },
+        Err(failure) if format == Format::Text => {
+            eprintln!("{failure}");
+            return failure.exit().into();
+        }
+        Err(failure) => (failure.to_json(), failure.exit()),
+    };
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => exit.into(),
+        // The reader has seen enough, as with `| head`.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit.into(),
+        Err(error) => {
+            eprintln!("cannot write the result: {error}");
+            Exit::Usage.into()
+        }
+    }
+}
+
+/// A text of somebody else for a terminal: on one line, cut where it is long, and without characters that play tricks.
+pub(crate) fn printable(text: &str) -> String {
+    let mut shown = String::new();
+    for (place, character) in text.chars().enumerate() {
+        if place == LONG_TEXT {
+            shown.push_str("...");
+            break;
+        }
+        let hidden = character.is_control()
+            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if hidden { shown.extend(character.escape_unicode()) } else { shown.push(character) }
+    }
+    shown
+}
+
+/// The most characters of such a text.
+const LONG_TEXT: usize = 200;

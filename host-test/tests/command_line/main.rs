@@ -1,0 +1,12 @@
+//! The real `holdgate` binary, as its users see it: exit codes, what it says, and the files that it leaves.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support")]
+
+mod bundles;
+mod check;
+mod explain;
+mod format;
+mod place;
+mod prove;
+mod publish;
+mod replay;
+mod starter;
