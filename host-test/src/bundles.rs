@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::{
     changes::{AnyBundle, Changes},
-    check::Finding,
+    check::{self, Finding},
     failure::{Failure, count},
     files::{self, Access},
     keys,
@@ -74,7 +74,7 @@ impl fmt::Display for Built {
 /// Compiles, signs and writes a bundle.
 pub(crate) fn build(arguments: &Build) -> Result<Outcome, Failure> {
     let key = arguments.sign.as_deref().map(keys::read_private).transpose()?;
-    let compilation = rules::compile(&arguments.paths)?;
+    let compilation = check::sound(&arguments.paths)?;
     let policies: Vec<&str> = compilation.policies().collect();
     let id = match (&arguments.id, policies.as_slice()) {
         (Some(id), _) => id.as_str(),

@@ -123,6 +123,13 @@ pub(crate) fn run(paths: &[PathBuf], strict: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::new(&CheckReport { policies, rules, errors, warnings, findings }, exit)?.with_foreign(sarif))
 }
 
+/// The files together, if nothing in them is an error.
+pub(crate) fn sound(paths: &[PathBuf]) -> Result<Compilation, Failure> {
+    let (compilation, mut findings) = examine(&files::read_rule_files(paths)?)?;
+    findings.retain(|finding| finding.severity == Severity::Error);
+    if findings.is_empty() { Ok(compilation) } else { Err(Failure::Findings(findings)) }
+}
+
 /// The files together, and what can be found only when all is looked at together.
 fn examine(files: &[(String, Vec<u8>)]) -> Result<(Compilation, Vec<Finding>), Failure> {
     let compilation = rules::compile_files(files)?;

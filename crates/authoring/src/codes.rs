@@ -133,6 +133,7 @@ codes! {
     NoOwner "HG211" Warning "file without an owner";
     NothingToAccept "HG212" Warning "accepted finding that is not there";
     NotDecided "HG213" Warning "question that was not decided";
+    MissingTested "HG214" Warning "test of something that is said to be missing";
 }
 
 impl Code {

@@ -167,9 +167,35 @@ impl<'c> Lint<'c> {
                 self.report_at(at.span, places, rule, Code::NoScope, what, help);
             }
         }
+        self.missing(rule, places);
         self.asserted(rule, places);
         self.patterns(rule, places);
         self.people(rule, places);
+    }
+
+    /// Tests of attributes that the same entry says are missing: they are unknown, whatever they ask.
+    fn missing(&mut self, rule: &'c CompiledRule, places: &'c RulePlaces) {
+        let is_missing = |entry: &[Atom], of: &Attribute| {
+            let said = |other: &Attribute| {
+                entry.iter().any(
+                    |atom| matches!(atom, Atom::Value(test) if test.of == *other && test.is == Test::Exists(false)),
+                )
+            };
+            let of_agent =
+                matches!(of, Attribute::AgentId | Attribute::AgentIssuer | Attribute::AgentOwner | Attribute::Claim(_));
+            said(of) || (of_agent && said(&Attribute::Agent))
+        };
+        for (entry, entry_places) in rule.conditions.any.iter().zip(&places.entries) {
+            let test = entry.iter().zip(&entry_places.atoms).find(|(atom, _)| {
+                matches!(atom, Atom::Value(ValueTest { of, is }) if !matches!(is, Test::Exists(_)) && is_missing(entry, of))
+            });
+            if let Some((_, at)) = test {
+                let what =
+                    format!("this entry of `{}` tests what it says is missing: the test is always unknown", rule.id);
+                let help = "keep `exists: false` or the test, not both";
+                self.report_at(*at, places, rule, Code::MissingTested, what, help);
+            }
+        }
     }
 
     /// Holds and denies that an agent avoids by what it says of itself.

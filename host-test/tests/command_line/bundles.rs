@@ -152,6 +152,23 @@ fn a_failed_build_leaves_the_old_bundle() {
 }
 
 #[test]
+fn what_check_calls_an_error_is_not_built() {
+    let place = Place::new();
+    let never = "  - id: never\n    effect: deny\n    match:\n      - http: {path: /x, host: {equals: a.example, prefix: b}}\ntests:\n";
+    for (text, code) in
+        [(POLICY.replace("tests:\n", never), "HG101"), (POLICY.split("tests:\n").next().unwrap().to_owned(), "HG100")]
+    {
+        place.write("demo.yaml", &text);
+        for command in ["check demo.yaml", "build demo.yaml --out demo.jcs"] {
+            let outcome = place.run(command);
+            let said = outcome.stdout + &outcome.stderr;
+            assert!(outcome.code == 1 && said.contains(code), "{command}: {} {said}", outcome.code);
+        }
+        assert!(!place.path().join("demo.jcs").exists());
+    }
+}
+
+#[test]
 fn several_policies_need_an_id() {
     let place = Place::new();
     let other = POLICY.replace("policy: demo", "policy: other").replace("id: read", "id: other.read");

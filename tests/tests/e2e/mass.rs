@@ -42,6 +42,10 @@ rules:
       use_within: 10m
       wait: 10m
       reason: required
+tests:
+  - name: a role is held
+    request: {agent: {}, http: {method: POST, path: /iam/users/7/roles}}
+    expect: {effect: hold, rules: [iam.role.grant]}
 ";
 
 /// Holds all requests, decides them in one go, and returns the answers.

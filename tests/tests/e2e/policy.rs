@@ -123,7 +123,9 @@ async fn request_that_is_allowed_by_the_time_its_hold_is_found_goes_on() {
     let shipped = std::fs::read_to_string(Places::find().unwrap().shipped_policy()).unwrap();
     let head = shipped.split("\nrules:\n").next().unwrap();
     let open = "  - id: open\n    effect: allow\n    match:\n      - http: {path: /iam/**}\n";
-    stack.publish_text(2, &format!("{head}\nrules:\n{open}")).unwrap();
+    let test =
+        "tests:\n  - {name: t, request: {agent: {}, http: {method: GET, path: /iam}}, expect: {effect: allow}}\n";
+    stack.publish_text(2, &format!("{head}\nrules:\n{open}{test}")).unwrap();
     let allowed = async || delete("/iam/nothing/here").await.unwrap().header(MARK).map(|_| ());
     until("the new policy to be in force", LIMIT, allowed).await.unwrap();
     go.send(()).unwrap();
