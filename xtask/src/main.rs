@@ -1,5 +1,6 @@
 //! `cargo xtask`: one name for every command that the project needs.
 
+mod bench;
 mod demo;
 mod fuzz;
 mod run;
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         ["test"] => return test::run(),
         ["fuzz"] => fuzz::run(60),
         ["fuzz", "--seconds", seconds] if seconds.parse::<u64>().is_ok() => fuzz::run(seconds.parse().unwrap_or(60)),
-        ["bench"] => run::bench(),
+        ["bench"] => bench::run(),
         ["tidy"] => tidy::run(),
         ["setup"] => setup::run().map(|_| ()),
         ["help" | "--help" | "-h"] => {

@@ -84,12 +84,6 @@ fn shown(command: &Command) -> String {
     std::iter::once(program).chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
-/// Runs the benchmarks of all crates.
-pub(crate) fn bench() -> Result<()> {
-    let workspace = Workspace::load()?;
-    succeed(&mut cargo_in(&workspace.root, &["bench", "--workspace", "--exclude", "holdgate-plugin", "--benches"]))
-}
-
 /// The builds that the demo and the end-to-end tests share.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
     build_filter(workspace)?;
