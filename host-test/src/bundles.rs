@@ -20,7 +20,6 @@ use crate::{
     files::{self, Access},
     keys,
     output::Outcome,
-    rules,
 };
 
 /// The arguments of `holdgate build`.

@@ -23,7 +23,10 @@ const RECORDS: usize = 1_000_000;
 pub(crate) fn run() -> Result<()> {
     let workspace = Workspace::load()?;
     let root = &workspace.root;
-    succeed(&mut cargo_in(root, &["bench", "--package", "holdgate-engine", "--package", "holdgate-authoring", "--benches"]))?;
+    succeed(&mut cargo_in(
+        root,
+        &["bench", "--package", "holdgate-engine", "--package", "holdgate-authoring", "--benches"],
+    ))?;
     succeed(&mut cargo_in(root, &["build", "--release", "--package", "holdgate-host-test"]))?;
     let holdgate = workspace.target.join("release/holdgate");
     let place = workspace.target.join("bench");

@@ -56,7 +56,7 @@ pub struct Miss {
 /// A condition that is not true.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
-    /// What is looked at, in the words of rule files: `http.method`, `body /role`.
+    /// What is looked at, in the words of rule files: `http.method`, `body.role`.
     pub attribute: String,
     /// What the rule wants of it.
     pub expected: String,

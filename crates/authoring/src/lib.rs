@@ -19,6 +19,7 @@ pub mod explain;
 mod file;
 pub mod format;
 mod lint;
+mod names;
 mod node;
 mod proof;
 mod prove;

@@ -78,7 +78,7 @@ fn a_request_that_nothing_matches_names_the_nearest_rule_first() {
     assert_eq!(
         missed(&explanation),
         [
-            "read 2/3: agent.claims /team is missing, not \"iam\" (unknown)",
+            "read 2/3: agent.claims.team is missing, not \"iam\" (unknown)",
             "other 0/1: http.host is \"api.example\", not \"other.example\"",
             "grant 0/3: http.method is \"GET\", not \"POST\"",
         ]
@@ -93,9 +93,9 @@ fn a_hold_says_what_it_needs_and_what_was_unknown() {
     assert_eq!((explanation.effect, explanation.rule.as_deref()), (Effect::Hold, Some("grant")));
     assert_eq!(explanation.checkpoint.unwrap().requirement.factors[0].role, "boss");
     let unknown = explanation.matched[0].unknown.as_ref().unwrap();
-    assert_eq!((unknown.attribute.as_str(), unknown.actual.as_str()), ("body /role", "a list of 1"));
+    assert_eq!((unknown.attribute.as_str(), unknown.actual.as_str()), ("body.role", "a list of 1"));
     let explanation = ask("POST", "/iam/users/7/roles", "{}", Some("{\"role\": \"viewer\"}"));
-    assert!(missed(&explanation).contains(&"grant 2/3: body /role is \"viewer\", not none of \"viewer\"".to_owned()));
+    assert!(missed(&explanation).contains(&"grant 2/3: body.role is \"viewer\", not none of \"viewer\"".to_owned()));
     let explanation = ask("POST", "/iam/users/7/roles", "{}", Some("{\"role\": \"admin\"}"));
     assert_eq!(explanation.matched[0].unknown, None);
 }

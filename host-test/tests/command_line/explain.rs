@@ -36,7 +36,7 @@ deny: no rule matched
 
 rules that did not match, the nearest first:
   `read` (allow), 2 of 3 conditions of entry 1 (p.yaml:9:26)
-    agent.claims /team is \"hr\"; the rule wants \"iam\"
+    agent.claims.team is \"hr\"; the rule wants \"iam\"
   `delete` (hold), 1 of 3 conditions of entry 1 (p.yaml:14:16)
     http.method is \"GET\"; the rule wants \"DELETE\"
 ";
@@ -57,7 +57,7 @@ fn a_hold_is_explained_with_what_it_needs() {
 hold by `delete`
   It cannot be undone.
   needs 2 x boss, decided within 90m and used within 10m
-  `delete` matches as body /force is missing: whether it is `false` is unknown, and unknown counts against the \
+  `delete` matches as body.force is missing: whether it is `false` is unknown, and unknown counts against the \
 request (p.yaml:15:11)
 
 rules that did not match, the nearest first:
@@ -107,7 +107,7 @@ coverage: rules 1 of 2 (50.0 %), sides of atoms 3 of 10 (30.0 %)
   p.yaml:5:9: `read`: no test sees it allow
   p.yaml:14:16: `delete`: http.method: \"DELETE\": is never what keeps the rule from matching
   p.yaml:14:35: `delete`: http.path: `/x/{id}`: is never what keeps the rule from matching
-  p.yaml:15:11: `delete`: body /force: `false`: is never what keeps the rule from matching
+  p.yaml:15:11: `delete`: body.force: `false`: is never what keeps the rule from matching
 ";
     assert_eq!(place.succeeds("test p.yaml"), expected);
     let outcome = place.run("test p.yaml --min-coverage 30.1");

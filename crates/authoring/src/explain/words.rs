@@ -4,7 +4,9 @@ use holdgate_engine::{
     Atom, Attribute, Body, Mcp, Request, Test, Truth, Window,
     conditions::{By, Comparison, List, Literal, Order, Rate, Size, Source, Tag, ValueTest},
 };
-use holdgate_protocol::{Json, Pointer};
+use holdgate_protocol::Json;
+
+use crate::names;
 
 /// The longest value that is shown, in characters.
 const LONG: usize = 80;
@@ -42,29 +44,13 @@ pub fn condition(atom: &Atom, negated: bool) -> (String, String) {
     }
 }
 
-/// An attribute by the name that `when` gives it.
+/// An attribute by its name; a tag with where it comes from.
 fn name(attribute: &Attribute) -> String {
-    let part = |whole: &str, pointer: &Pointer| match pointer.as_str() {
-        "" => whole.to_owned(),
-        pointer => format!("{whole} {pointer}"),
-    };
+    let name = names::attribute(attribute);
     match attribute {
-        Attribute::Method => "http.method".into(),
-        Attribute::Host => "http.host".into(),
-        Attribute::Path => "http.path".into(),
-        Attribute::Agent => "agent".into(),
-        Attribute::AgentId => "agent.id".into(),
-        Attribute::AgentIssuer => "agent.issuer".into(),
-        Attribute::AgentOwner => "agent.owner".into(),
-        Attribute::Claim(pointer) => part("agent.claims", pointer),
-        Attribute::Body(pointer) => part("body", pointer),
-        Attribute::Query(name) => format!("http.query.{name}"),
-        Attribute::Header(name) => format!("http.headers.{name}"),
-        Attribute::Tag(Tag { name, source: Source::Header(header) }) => format!("tags.{name} (header {header})"),
-        Attribute::Tag(Tag { name, source: Source::Claim(claim) }) => format!("tags.{name} (claim {claim})"),
-        Attribute::McpMethod => "mcp.method".into(),
-        Attribute::McpTool => "mcp.tool".into(),
-        Attribute::McpArg(pointer) => part("mcp.args", pointer),
+        Attribute::Tag(Tag { source: Source::Header(header), .. }) => format!("{name} (header {header})"),
+        Attribute::Tag(Tag { source: Source::Claim(claim), .. }) => format!("{name} (claim {claim})"),
+        _ => name,
     }
 }
 
