@@ -16,8 +16,12 @@ use crate::{
 /// Entries that are few enough to be looked at one by one.
 const FEW: usize = 4;
 
-/// Splits on the way to an entry. Each split by a value doubles the entries below it.
+/// Splits on the way to an entry.
 const MAX_DEPTH: usize = 4;
+
+/// How often an entry is placed on the average, at most. A list of values places its entry once for each, and each split
+/// by a value that may be unknown once more: without a bound, lists in several attributes would multiply.
+const MAX_PLACES: usize = 16;
 
 /// The claims that entries are split by are the ones that most of them want.
 const MAX_CLAIMS: usize = 3;
@@ -104,7 +108,8 @@ enum Wanted<'a> {
 impl Index {
     pub(crate) fn new<'a>(entries: impl Iterator<Item = &'a [Atom]>) -> Index {
         let items: Vec<Item<'_>> = (0..).zip(entries).map(|(id, atoms)| Item { id, atoms }).collect();
-        Index(build(&items, &dimensions(&items), MAX_DEPTH))
+        let mut room = items.len().saturating_mul(MAX_PLACES);
+        Index(build(&items, &dimensions(&items), MAX_DEPTH, &mut room))
     }
 
     /// Calls `visit` with each entry that may be anything but false; with some more than once. Allocates nothing.
@@ -148,18 +153,18 @@ fn dimensions(items: &[Item<'_>]) -> Vec<Attribute> {
     [Attribute::McpTool, Attribute::Path, Attribute::Host, Attribute::Method].into_iter().chain(claims).collect()
 }
 
-/// Splits by the attribute that leaves the fewest entries to be looked at, as long as one helps.
-fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize) -> Node {
+/// Splits by the attribute that leaves the fewest entries to be looked at, as long as one helps and there is room.
+fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize, room: &mut usize) -> Node {
     let leaf = || Node::Leaf(items.iter().map(|item| item.id).collect());
     if items.len() <= FEW || depth == 0 {
         return leaf();
     }
-    let gain = |dimension: &Attribute| items.len() - remaining(items, dimension);
-    let Some(best) = dimensions.iter().max_by_key(|dimension| gain(dimension)).filter(|best| gain(best) > 0) else {
-        return leaf();
-    };
+    let splits = dimensions.iter().map(|dimension| (Spread::of(items, dimension), dimension));
+    let helpful = splits.filter(|(spread, _)| spread.looked_at < items.len() && spread.places <= *room);
+    let Some((spread, best)) = helpful.min_by_key(|(spread, _)| spread.looked_at) else { return leaf() };
+    *room -= spread.places;
     let others: Vec<Attribute> = dimensions.iter().filter(|other| *other != best).cloned().collect();
-    let below = |items: &[Item<'_>]| build(items, &others, depth - 1);
+    let mut below = |items: &[Item<'_>]| build(items, &others, depth - 1, room);
     let (keyed, rest): (Vec<Item<'a>>, Vec<Item<'a>>) = items.iter().partition(|item| key(item.atoms, best).is_some());
     if *best == Attribute::Path {
         let remaining = |item: &Item<'a>| {
@@ -167,7 +172,7 @@ fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize) -> Node
             Some(Remaining { item: *item, segments: template.segments(), open: template.is_open() })
         };
         let templates: Vec<Remaining<'_>> = keyed.iter().filter_map(remaining).collect();
-        return Node::ByPath(Box::new(ByPath { root: Segments::new(&templates, &below), rest: below(&rest) }));
+        return Node::ByPath(Box::new(ByPath { root: Segments::new(&templates, &mut below), rest: below(&rest) }));
     }
     let (mut exact, mut prefixes) = (HashMap::<&str, Vec<Item<'_>>>::new(), HashMap::<&str, Vec<Item<'_>>>::new());
     for item in &keyed {
@@ -179,7 +184,7 @@ fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize) -> Node
             None => {}
         }
     }
-    let nodes = |map: HashMap<&str, Vec<Item<'_>>>| -> HashMap<String, Node> {
+    let mut nodes = |map: HashMap<&str, Vec<Item<'_>>>| -> HashMap<String, Node> {
         map.into_iter().map(|(value, items)| (value.to_owned(), below(&items))).collect()
     };
     let mut lengths: Vec<usize> = prefixes.keys().map(|prefix| prefix.len()).collect();
@@ -195,19 +200,32 @@ fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize) -> Node
     }))
 }
 
-/// How many entries are left for a request that meets the most frequent value.
-fn remaining(items: &[Item<'_>], dimension: &Attribute) -> usize {
-    let (mut counts, mut rest) = (HashMap::<&str, usize>::new(), 0);
-    for item in items {
-        match key(item.atoms, dimension) {
-            Some(Wanted::Exact(values)) => {
-                values.into_iter().for_each(|value| *counts.entry(value).or_default() += 1);
+/// What a split by an attribute would come to.
+struct Spread {
+    /// Entries that are left for a request that meets the most frequent value.
+    looked_at: usize,
+    /// Entries that are placed, each as often as it is.
+    places: usize,
+}
+
+impl Spread {
+    fn of(items: &[Item<'_>], dimension: &Attribute) -> Spread {
+        let (mut counts, mut rest) = (HashMap::<&str, usize>::new(), 0);
+        for item in items {
+            match key(item.atoms, dimension) {
+                Some(Wanted::Exact(values)) => {
+                    values.into_iter().for_each(|value| *counts.entry(value).or_default() += 1);
+                }
+                Some(Wanted::Prefix(prefix)) => *counts.entry(prefix).or_default() += 1,
+                None => rest += 1,
             }
-            Some(Wanted::Prefix(prefix)) => *counts.entry(prefix).or_default() += 1,
-            None => rest += 1,
+        }
+        let unknown = if always_known(dimension) { 0 } else { items.len() - rest };
+        Spread {
+            looked_at: (rest + counts.values().max().copied().unwrap_or_default()).min(items.len()),
+            places: rest + counts.values().sum::<usize>() + unknown,
         }
     }
-    (rest + counts.values().max().copied().unwrap_or_default()).min(items.len())
 }
 
 fn always_known(attribute: &Attribute) -> bool {
@@ -250,7 +268,7 @@ fn wanted(test: &ValueTest) -> Option<Wanted<'_>> {
 }
 
 impl Segments {
-    fn new(templates: &[Remaining<'_>], below: &impl Fn(&[Item<'_>]) -> Node) -> Segments {
+    fn new(templates: &[Remaining<'_>], below: &mut impl FnMut(&[Item<'_>]) -> Node) -> Segments {
         let (mut end, mut open) = (Vec::new(), Vec::new());
         let mut groups: HashMap<&Segment, Vec<Remaining<'_>>> = HashMap::new();
         for template in templates {
