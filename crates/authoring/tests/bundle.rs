@@ -60,7 +60,7 @@ fn conditions_have_this_form() {
         r#"[{"value":{"is":{"template":"/b"},"of":"path"}}]]}"#,
     );
     assert!(text.contains(expected), "{text}");
-    let needs = r#""needs":{"body":true,"claims":["risk","team"],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#;
+    let needs = r#""needs":{"body":true,"claims":["risk","team"],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#;
     assert!(text.contains(needs), "{text}");
 }
 

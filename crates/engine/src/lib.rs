@@ -26,7 +26,7 @@ pub use policy::{
     Checkpoint, CompiledRule, Counter, Head, LoadError, MAX_NESTING, MAX_STEPS, Policy, RuleIndex, RuleProblem,
     Verdict, needs,
 };
-pub use request::{Body, Caller, Field, Mcp, Request};
+pub use request::{Body, Caller, Field, Mcp, Request, header_values};
 pub use template::{Template, TemplateError};
 pub use truth::Truth;
 pub use window::Window;

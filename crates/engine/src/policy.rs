@@ -384,7 +384,7 @@ pub fn needs(rules: &[Rule<Conditions>]) -> Needs {
                 Attribute::Header(name) | Attribute::Tag(Tag { source: Source::Header(name), .. }) => {
                     needs.headers.push(name.clone());
                 }
-                Attribute::Query(_) => needs.query = true,
+                Attribute::Query(name) => needs.query.push(name.clone()),
                 Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => needs.mcp = true,
                 Attribute::Method
                 | Attribute::Host
@@ -396,7 +396,7 @@ pub fn needs(rules: &[Rule<Conditions>]) -> Needs {
             }
         }
     }
-    for list in [&mut needs.claims, &mut needs.headers] {
+    for list in [&mut needs.claims, &mut needs.headers, &mut needs.query] {
         list.sort();
         list.dedup();
     }

@@ -83,3 +83,10 @@ pub enum Mcp<'a> {
         args: Option<&'a Json>,
     },
 }
+
+/// The values that a header field has in rules: the whole, and, as a list may stand in one field as well as in several
+/// (RFC 9110 section 5.3), each of its members.
+pub fn header_values(value: &str) -> impl Iterator<Item = &str> {
+    let members = value.split(',').filter(|_| value.contains(',')).map(str::trim);
+    std::iter::once(value).chain(members.filter(|member| !member.is_empty()))
+}

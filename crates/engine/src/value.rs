@@ -11,6 +11,9 @@ use crate::{
 /// The method of an MCP message that calls a tool.
 pub(crate) const TOOLS_CALL: &str = "tools/call";
 
+/// The most pairs of values that one comparison looks at.
+const MAX_PAIRS: usize = 256;
+
 /// One value of an attribute, as a test sees it.
 #[derive(Clone, Copy)]
 enum Value<'a> {
@@ -267,6 +270,8 @@ impl Comparison {
         match (Values::of(&self.left, request), Values::of(&self.right, request)) {
             (Values::One(Value::Elsewhere), _) | (_, Values::One(Value::Elsewhere)) => Truth::False,
             (Values::One(left), Values::One(right)) => pair(left, right),
+            // Repeated values are compared pair by pair; more pairs than this are not looked at.
+            (left, right) if left.each().count() * right.each().count() > MAX_PAIRS => Truth::Unknown,
             (left, right) => {
                 let pairs = left.each().flat_map(|left| right.each().map(move |right| (left, right)));
                 quantify(effect, pairs.map(|(left, right)| pair(left, right)))

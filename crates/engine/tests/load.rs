@@ -7,8 +7,7 @@ use holdgate_protocol::{
     bundle::{Effect, rule_hash},
 };
 
-const NO_NEEDS: &str =
-    r#"{"body":false,"claims":[],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#;
+const NO_NEEDS: &str = r#"{"body":false,"claims":[],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#;
 
 const GET: &str = r#"{"value":{"of":"method","is":{"equals":{"string":"GET"}}}}"#;
 
@@ -76,7 +75,7 @@ fn values_out_of_their_canonical_form_are_refused() {
     refused(r#"[{"value":{"of":"path","is":{"template":"/a/%c3%bc"}}}]"#, NO_NEEDS, "it reads `/a/%C3%BC`");
     refused(r#"[{"value":{"of":"path","is":{"template":"a"}}}]"#, NO_NEEDS, "starts with `/`");
     refused(r#"[{"value":{"of":"host","is":{"equals":{"string":"API.example"}}}}]"#, NO_NEEDS, "lower case");
-    let needs = r#"{"body":true,"claims":[],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#;
+    let needs = r#"{"body":true,"claims":[],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#;
     refused(r#"[{"value":{"of":{"body":"role"},"is":{"exists":true}}}]"#, needs, "not a JSON pointer");
     refused(r#"[{"value":{"of":{"body":"/n"},"is":{"lt":0.5}}}]"#, needs, "expected a string");
     refused(r#"[{"value":{"of":{"body":"/n"},"is":{"lt":"1."}}}]"#, needs, "`1.` is not a decimal number");
@@ -84,7 +83,7 @@ fn values_out_of_their_canonical_form_are_refused() {
 
 #[test]
 fn conditions_that_mean_nothing_are_refused() {
-    let all = r#"{"body":false,"claims":["a"],"headers":["x"],"mcp":false,"query":false,"rates":true,"time":true}"#;
+    let all = r#"{"body":false,"claims":["a"],"headers":["x"],"mcp":false,"query":[],"rates":true,"time":true}"#;
     let time = |days: &str, to: u16, offsets: &str| {
         format!(
             r#"{{"time":{{"outside":false,"days":[{days}],"from":0,"to":{to},"zone":"UTC","offsets":[{offsets}],"until":9}}}}"#
@@ -132,15 +131,15 @@ fn needs_must_be_what_the_rules_look_at() {
     refused(entry, NO_NEEDS, "`needs`");
     refused(
         entry,
-        r#"{"body":true,"claims":["b","a"],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#,
+        r#"{"body":true,"claims":["b","a"],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#,
         "`needs`",
     );
     refused(
         entry,
-        r#"{"body":true,"claims":["a","b"],"headers":["x"],"mcp":false,"query":false,"rates":false,"time":false}"#,
+        r#"{"body":true,"claims":["a","b"],"headers":["x"],"mcp":false,"query":[],"rates":false,"time":false}"#,
         "`needs`",
     );
-    let right = r#"{"body":true,"claims":["a","b"],"headers":[],"mcp":false,"query":false,"rates":false,"time":false}"#;
+    let right = r#"{"body":true,"claims":["a","b"],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#;
     assert!(load(&format!(r#"{{"any":[{entry}]}}"#), right).is_ok());
 }
 

@@ -83,7 +83,7 @@ fn policy() -> Policy {
     let rules: Vec<_> = entries.iter().enumerate().map(rule).collect();
     let bundle = format!(
         r#"{{"format":1,"id":"p","serial":1,"requirements":[],"rules":[{}],
-            "needs":{{"body":true,"claims":["risk"],"headers":["x-a","x-risk"],"mcp":true,"query":true,"rates":true,"time":true}}}}"#,
+            "needs":{{"body":true,"claims":["risk"],"headers":["x-a","x-risk"],"mcp":true,"query":["q"],"rates":true,"time":true}}}}"#,
         rules.join(",")
     );
     Policy::load(&Json::parse(bundle.as_bytes()).unwrap().to_jcs()).unwrap()

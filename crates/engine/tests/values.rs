@@ -174,3 +174,22 @@ fn a_rate_is_over_its_limit_when_its_counter_says_so() {
     assert_eq!(test(&[Some(21)]), True);
     assert_eq!((test(&[None]), test(&[])), (Unknown, Unknown));
 }
+
+#[test]
+fn more_pairs_of_values_than_are_looked_at_are_unknown() {
+    let compare = json!({"compare": {"left": {"query": "a"}, "is": "eq", "right": {"query": "b"}}});
+    let fields = |count: usize| -> Vec<Field<'static>> {
+        ["a", "b"].into_iter().flat_map(|name| vec![Field { name, value: Some("x") }; count]).collect()
+    };
+    let test = |count: usize| truth(compare.clone(), &Request { query: &fields(count), ..plain() });
+    assert_eq!((test(16), test(17)), (True, Unknown));
+}
+
+#[test]
+fn a_list_in_one_header_is_its_members_too() {
+    let values = |value| holdgate_engine::header_values(value).collect::<Vec<_>>();
+    assert_eq!(values("viewer"), ["viewer"]);
+    assert_eq!(values("viewer, admin,,x "), ["viewer, admin,,x ", "viewer", "admin", "x"]);
+    assert_eq!(values(","), [","]);
+    assert_eq!(values(""), [""]);
+}

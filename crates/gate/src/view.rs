@@ -1,39 +1,53 @@
 //! What the rules see of a canonical head: its query and headers as fields, copied only where the policy looks at them.
 
-use holdgate_engine::{Body, Field, Request};
+use holdgate_engine::{Body, Field, Request, header_values};
 use holdgate_protocol::bundle::Needs;
 
-use crate::{Head, identity::Identity};
+use crate::{Head, canonical::Malformed, identity::Identity};
 
-/// The parameters of a query, decoded. A value that is not UTF-8 cannot occur: the canonical form refuses it.
+/// The most values that the parameters or the headers of a request may have where rules look at them. Each is compared
+/// with what rules want of it, so that a request must not bring thousands.
+const MAX_VALUES: usize = 256;
+
+/// The parameters of a query that rules look at, decoded. A value that is not UTF-8 cannot occur: the canonical form
+/// refuses it.
 #[derive(Debug, Default)]
 pub struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    /// Reads the query of a head, if the policy looks at queries.
+    /// Reads from the query of a head what the policy looks at.
     ///
     /// Where servers differ, every reading counts as one more value: `;` as a separator beside `&`, and `+` as a space.
     /// A rule that denies or holds takes any of the values, one that allows needs all of them.
-    pub fn of(needs: &Needs, head: &Head) -> Parameters {
-        let Some(query) = head.query.as_deref().filter(|_| needs.query) else { return Parameters::default() };
-        let mut parameters = Vec::new();
-        let mut read = |part: &str| {
-            let (name, value) = part.split_once('=').unwrap_or((part, ""));
-            for plus in ["+", " "] {
-                let pair = (decode(&name.replace('+', plus)), decode(&value.replace('+', plus)));
-                if !part.is_empty() && !parameters.contains(&pair) {
-                    parameters.push(pair);
-                }
+    pub fn of(needs: &Needs, head: &Head) -> Result<Parameters, Malformed> {
+        let mut parameters = Parameters::default();
+        let Some(query) = head.query.as_deref().filter(|_| !needs.query.is_empty()) else { return Ok(parameters) };
+        for part in query.split('&') {
+            parameters.read(needs, part)?;
+            for smaller in part.split(';').filter(|_| part.contains(';')) {
+                parameters.read(needs, smaller)?;
             }
-        };
-        query.split('&').for_each(&mut read);
-        if query.contains(';') {
-            query.split(['&', ';']).for_each(&mut read);
         }
-        Parameters(parameters)
+        Ok(parameters)
     }
 
-    /// As the engine takes them.
+    fn read(&mut self, needs: &Needs, part: &str) -> Result<(), Malformed> {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let readings: &[&str] = if part.contains('+') { &["+", " "] } else { &["+"] };
+        for plus in readings {
+            let name = decode(&name.replace('+', plus));
+            if part.is_empty() || needs.query.binary_search(&name).is_err() {
+                continue;
+            }
+            if self.0.len() >= MAX_VALUES {
+                return Err(Malformed("the query repeats parameters too often".into()));
+            }
+            self.0.push((name, decode(&value.replace('+', plus))));
+        }
+        Ok(())
+    }
+
+    /// The parameters as rules see them.
     pub fn fields(&self) -> Vec<Field<'_>> {
         self.0.iter().map(|(name, value)| Field { name, value: Some(value) }).collect()
     }
@@ -58,11 +72,15 @@ impl<'a> View<'a> {
         parameters: &'a Parameters,
         identity: Option<&'a Identity>,
         now: u64,
-    ) -> View<'a> {
-        let wanted = |name: &String| needs.headers.binary_search(name).is_ok();
-        let fields = head.fields.iter().filter(|(name, _)| wanted(name));
-        let headers = fields.map(|(name, value)| Field { name, value: Some(value) }).collect();
-        View { head, identity, query: parameters.fields(), headers, time: i64::try_from(now / 1000).ok() }
+    ) -> Result<View<'a>, Malformed> {
+        let wanted = head.fields.iter().filter(|(name, _)| needs.headers.binary_search(name).is_ok());
+        let values =
+            wanted.flat_map(|(name, field)| header_values(field).map(|value| Field { name, value: Some(value) }));
+        let headers: Vec<Field<'_>> = values.take(MAX_VALUES + 1).collect();
+        if headers.len() > MAX_VALUES {
+            return Err(Malformed("headers that the policy looks at have too many values".into()));
+        }
+        Ok(View { head, identity, query: parameters.fields(), headers, time: i64::try_from(now / 1000).ok() })
     }
 
     /// The request with what is known of its body.
@@ -95,11 +113,21 @@ fn decode(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn head(target: &str, fields: &[(&str, &str)]) -> Head {
+        let line = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", target)];
+        let pairs =
+            line.iter().chain(fields).map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        Head::read(pairs.collect(), "authorization").unwrap()
+    }
+
+    fn needs(query: &[&str], headers: &[&str]) -> Needs {
+        let list = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Needs { query: list(query), headers: list(headers), ..Needs::default() }
+    }
+
     fn parameters(query: &str) -> Vec<(String, String)> {
-        let pairs = [(":method", "GET"), (":scheme", "https"), (":authority", "a"), (":path", &format!("/?{query}"))];
-        let pairs = pairs.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-        let head = Head::read(pairs.to_vec(), "authorization").unwrap();
-        Parameters::of(&Needs { query: true, ..Needs::default() }, &head).0
+        let needs = needs(&["", "+", "a", "b", "limit", "q"], &[]);
+        Parameters::of(&needs, &head(&format!("/?{query}"), &[])).unwrap().0
     }
 
     #[track_caller]
@@ -125,25 +153,32 @@ mod tests {
 
     #[test]
     fn what_no_rule_looks_at_is_not_copied() {
-        let head = Head::read(
-            [
-                (":method", "GET"),
-                (":scheme", "https"),
-                (":authority", "a"),
-                (":path", "/?a=1"),
-                ("x-a", "1"),
-                ("x-b", "2"),
-            ]
-            .map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()))
-            .to_vec(),
-            "authorization",
-        )
-        .unwrap();
-        let needs = Needs { headers: vec!["x-b".into()], ..Needs::default() };
-        let parameters = Parameters::of(&needs, &head);
-        let view = View::new(&needs, &head, &parameters, None, 5_000);
+        let (needs, head) = (needs(&["b"], &["x-b"]), head("/?a=1&b=2&c=3", &[("x-a", "1"), ("x-b", "2")]));
+        let parameters = Parameters::of(&needs, &head).unwrap();
+        let view = View::new(&needs, &head, &parameters, None, 5_000).unwrap();
         let request = view.request(Body::Empty);
-        assert_eq!((request.query, request.time), (&[][..], Some(5)));
+        assert_eq!(request.time, Some(5));
+        assert_eq!(request.query, [Field { name: "b", value: Some("2") }]);
         assert_eq!(request.headers, [Field { name: "x-b", value: Some("2") }]);
+    }
+
+    #[test]
+    fn a_list_in_one_header_is_its_members_too() {
+        let (needs, head) = (needs(&[], &["x-role"]), head("/", &[("x-role", "viewer, admin")]));
+        let parameters = Parameters::default();
+        let view = View::new(&needs, &head, &parameters, None, 0).unwrap();
+        let values: Vec<_> = view.request(Body::Empty).headers.iter().filter_map(|field| field.value).collect();
+        assert_eq!(values, ["viewer, admin", "viewer", "admin"]);
+    }
+
+    /// Thousands of parameters once cost a worker the square of their number.
+    #[test]
+    fn thousands_of_values_are_refused_where_rules_look_and_free_where_they_do_not() {
+        let many = |name: &str| (0..9_000).map(|index| format!("{name}={index}")).collect::<Vec<_>>().join("&");
+        let of = |query: &str| Parameters::of(&needs(&["a"], &[]), &head(&format!("/?{query}"), &[]));
+        assert!(of(&many("a")).is_err());
+        assert_eq!(of(&format!("{};a=1", many("b"))).unwrap().0.len(), 1);
+        let (needs, head) = (needs(&[], &["x-a"]), head("/", &[("x-a", &"1,".repeat(9_000))]));
+        assert!(View::new(&needs, &head, &Parameters::default(), None, 0).is_err());
     }
 }

@@ -53,7 +53,7 @@ pub struct Needs {
     pub claims: Vec<String>,
     pub headers: Vec<String>,
     pub mcp: bool,
-    pub query: bool,
+    pub query: Vec<String>,
     pub rates: bool,
     pub time: bool,
 }

@@ -7,6 +7,7 @@
 use holdgate_engine::{
     Atom, Attribute, Body, Caller, Conditions, Expr, Field, Head, Mcp, Policy, Request, RuleIndex, Verdict,
     conditions::{Comparison, Source, Tag, ValueTest},
+    header_values,
 };
 use holdgate_gate::Parameters;
 use holdgate_protocol::{
@@ -82,13 +83,16 @@ impl Judge {
             .and_then(|text| if text.is_empty() { Some(None) } else { Json::parse(text.as_bytes()).ok().map(Some) });
         let index = self.variant(record, body.is_some())?;
         let Some((_, policy)) = self.variants.get(index) else { return Ok(Err(Refused("no policy".into()))) };
-        let parameters = Parameters::of(policy.needs(), &head);
+        let parameters = match Parameters::of(policy.needs(), &head) {
+            Ok(parameters) => parameters,
+            Err(wrong) => return Ok(Err(Refused(wrong.0))),
+        };
         let query = if record.has_query { parameters.fields() } else { Vec::new() };
         let headers: Vec<Field<'_>> = match &record.headers {
-            Headers::All(_) => head.fields.iter().map(|(name, value)| Field { name, value: Some(value) }).collect(),
+            Headers::All(_) => head.fields.iter().flat_map(|(name, value)| values(name, value)).collect(),
             Headers::Some(fields) => {
                 let there = fields.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-                there.map(|(name, value)| Field { name, value: Some(value) }).collect()
+                there.flat_map(|(name, value)| values(name, value)).collect()
             }
         };
         // The body stands in the place of the claims, of which no record tells.
@@ -276,4 +280,9 @@ pub(crate) fn looked_at(bundle: &Bundle<Conditions>) -> Vec<(&'static str, usize
     };
     let kinds = ["agent", "claims", "body", "query", "headers", "mcp"];
     kinds.into_iter().map(|kind| (kind, rules(kind))).filter(|(_, rules)| *rules > 0).collect()
+}
+
+/// A header with all values that rules see in it.
+fn values<'a>(name: &'a str, value: &'a str) -> impl Iterator<Item = Field<'a>> {
+    header_values(value).map(move |value| Field { name, value: Some(value) })
 }

@@ -10,7 +10,7 @@ use holdgate_protocol::{
 use super::{Answer, AwaitingBody, BODILESS_ROOM, Gate, Held, Hold, MAX_SKEW, Opened, Step, Stream, StreamId, call};
 use crate::{
     Head, Permit, Reply,
-    canonical::is_reserved,
+    canonical::{Malformed, is_reserved},
     config::{OnStale, Untagged},
     identity::{Identity, IdentityError, identify},
     reply::{NextAction, Problem, RETRY_AFTER, TASKS, Task, task_reply},
@@ -30,7 +30,7 @@ impl Gate {
                 let authority = head.renamed.then(|| head.authority.clone());
                 (authority, self.canonical_head(now, id, head, end).unwrap_or_else(Step::Reply))
             }
-            Err(wrong) => (None, Step::Reply(malformed(&wrong.0))),
+            Err(wrong) => (None, Step::Reply(refused(wrong))),
         };
         Opened { remove, authority, step }
     }
@@ -49,8 +49,8 @@ impl Gate {
         if let Some(hold) = head.path.strip_prefix(TASKS) {
             return self.ask_task(id, &head, hold, identity.as_ref());
         }
-        let parameters = Parameters::of(policy.needs(), &head);
-        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now);
+        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
         match policy.evaluate_head(&view.request(Body::Unread)) {
             HeadVerdict::Decided(Verdict::Hold(_)) => {}
             HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
@@ -121,8 +121,8 @@ impl Gate {
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.").reply()) };
         self.refuse_stale(now)?;
         self.refuse_lapsed(now, identity.as_ref())?;
-        let parameters = Parameters::of(policy.needs(), &head);
-        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now);
+        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
         let needed = policy.evaluate_head(&view.request(Body::Unread)) == HeadVerdict::NeedsBody;
         let parsed = Parsed::of(&policy, &head, &body);
         if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
@@ -302,8 +302,8 @@ impl Gate {
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
-        let parameters = Parameters::of(policy.needs(), &held.head);
-        let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now);
+        let parameters = Parameters::of(policy.needs(), &held.head).map_err(refused)?;
+        let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now).map_err(refused)?;
         let request = view.request(parsed.as_body());
         match policy.evaluate(&request) {
             Verdict::Deny(rule) => Err(denied_by_policy(policy, rule)),
@@ -348,6 +348,10 @@ struct Pending {
     identity: Identity,
     body: Vec<u8>,
     arrived: u64,
+}
+
+fn refused(wrong: Malformed) -> Reply {
+    malformed(&wrong.0)
 }
 
 /// A body as rules see it.
