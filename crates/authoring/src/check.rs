@@ -9,6 +9,7 @@ use crate::{
     compile::Compilation,
     diagnostic::Span,
     example::{Example, Expectation, RuleExpectation},
+    explain::{Stop, explain},
 };
 
 /// What came of the tests of some rule files.
@@ -26,13 +27,16 @@ pub struct Failure {
     pub name: String,
     pub expected: String,
     pub actual: String,
+    /// The condition that made the difference, as far as one can be named.
+    pub why: Option<String>,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Failure { file, at, name, expected, actual } = self;
+        let Failure { file, at, name, expected, actual, why } = self;
         writeln!(f, "{file}:{}:{}: test `{name}` failed", at.line, at.column)?;
-        write!(f, "  expected: {expected}\n  actual:   {actual}")
+        write!(f, "  expected: {expected}\n  actual:   {actual}")?;
+        why.iter().try_for_each(|why| write!(f, "\n  why:      {why}"))
     }
 }
 
@@ -48,6 +52,7 @@ pub fn run_tests(compilation: &Compilation, policy: &Policy) -> TestReport {
                 name: example.name.clone(),
                 expected,
                 actual,
+                why: example.why(policy),
             }),
         }
     }
@@ -58,6 +63,26 @@ impl Example {
     /// Compares the verdict of `policy` with the expected one; if they differ, both in words.
     pub fn check(&self, policy: &Policy) -> Result<(), (String, String)> {
         self.with_request(policy, |request| self.check_request(policy, request))
+    }
+
+    /// Why it came out so: what is unknown in the rule that decided, or what stood in the way of the rule that was
+    /// expected, or else of the nearest one.
+    fn why(&self, policy: &Policy) -> Option<String> {
+        let found = self.with_request(policy, |request| explain(policy, &request));
+        let what = |stop: &Stop| {
+            let known = if stop.unknown { "unknown" } else { "false" };
+            format!("`{}` is {}: {known}, as the rule wants {}", stop.attribute, stop.actual, stop.expected)
+        };
+        let decided = found.matched.iter().find(|matched| Some(&matched.rule) == found.rule.as_ref());
+        if let Some(stop) = decided.and_then(|matched| matched.unknown.as_ref()) {
+            return Some(format!("`{}` matches though {}", decided?.rule, what(stop)));
+        }
+        let missed = match &self.expect.rule {
+            Some(RuleExpectation::Rule(expected)) => found.missed.iter().find(|miss| miss.rule == *expected),
+            _ if found.rule.is_none() => found.missed.first(),
+            _ => None,
+        };
+        missed.map(|miss| format!("`{}` does not match: {}", miss.rule, what(&miss.stop)))
     }
 
     fn check_request(&self, policy: &Policy, request: Request<'_>) -> Result<(), (String, String)> {

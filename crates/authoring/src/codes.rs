@@ -114,6 +114,8 @@ codes! {
     NoSuchRate "HG058" Error "count for a rule without a rate";
     MoreFindings "HG059" Error "more findings than are shown";
     NotAcceptable "HG060" Error "not a warning that can be accepted";
+    NoSuchRule "HG061" Error "test that names a rule which is not there";
+    NoSuchRole "HG062" Error "test that names a role which is not declared";
     Internal "HG099" Error "mistake of holdgate itself";
     NoTests "HG100" Error "no tests";
     NeverMatches "HG101" Error "rule that no request can match";
@@ -134,6 +136,12 @@ codes! {
     NothingToAccept "HG212" Warning "accepted finding that is not there";
     NotDecided "HG213" Warning "question that was not decided";
     MissingTested "HG214" Warning "test of something that is said to be missing";
+    VacuousProof "HG215" Warning "proof about no request";
+    NotUsed "HG216" Warning "declared and not used";
+    NearTag "HG217" Warning "undeclared tag near a declared one";
+    PointerMember "HG218" Warning "member whose name is a pointer";
+    ColonSegment "HG219" Warning "segment with a colon in a path template";
+    LiteralStar "HG220" Warning "star that stands for itself";
 }
 
 impl Code {

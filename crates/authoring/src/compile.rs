@@ -10,11 +10,12 @@ use holdgate_protocol::{
 
 use crate::{
     codes::Code,
-    diagnostic::{Diagnostic, Source, Span},
-    example::Example,
+    diagnostic::{Diagnostic, Quoted, Source, Span},
+    example::{Example, Named, What},
     file::{self, PolicyFile},
     node,
     proof::Proof,
+    reader::{list, nearest},
     rule::RulePlaces,
     tags,
 };
@@ -68,6 +69,7 @@ pub fn compile(files: &[(&str, &str)]) -> Result<Compilation, Vec<Diagnostic>> {
     // A test may give a count to a rule of a file that could not be read.
     if problems.is_empty() {
         problems.extend(strange_counts(&read));
+        problems.extend(strange_names(&read));
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -130,6 +132,36 @@ fn strange_counts(files: &[(PolicyFile, &Source<'_>)]) -> Vec<Diagnostic> {
     }
     problems
 }
+
+/// Tests that expect a rule or a role that no file has.
+fn strange_names(files: &[(PolicyFile, &Source<'_>)]) -> Vec<Diagnostic> {
+    let files_of = || files.iter().map(|(file, _)| file);
+    let rules: BTreeSet<&str> = files_of().flat_map(|file| &file.rules).map(|rule| rule.id.as_str()).collect();
+    let roles: BTreeSet<&str> = files_of().flat_map(|file| file.approvers.keys()).map(String::as_str).collect();
+    let mut problems = Vec::new();
+    for (file, source) in files {
+        for Named { what, name, at } in file.tests.iter().flat_map(|test| &test.named) {
+            let (code, known, what) = match what {
+                What::Rule => (Code::NoSuchRule, &rules, "rule"),
+                What::Role => (Code::NoSuchRole, &roles, "role"),
+            };
+            if known.contains(name.as_str()) || problems.len() >= MOST_NAMES {
+                continue;
+            }
+            let known: Vec<&str> = known.iter().copied().collect();
+            let help = match nearest(name, &known) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("the {what}s are {}", list(&known)),
+            };
+            let message = format!("there is no {what} {}", Quoted(name));
+            problems.push(source.diagnostic(*at, code, message, Some(help)));
+        }
+    }
+    problems
+}
+
+/// So many strange names are told of: for each of them all names are looked at.
+const MOST_NAMES: usize = 100;
 
 impl Compilation {
     /// The files, by the names of their policies.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use holdgate_engine::{Body, Caller, Field, Mcp, Policy, Request, conditions::Source};
-use holdgate_protocol::{Json, bundle::Effect};
+use holdgate_protocol::{Json, Pointer, bundle::Effect};
 
 use crate::{
     codes::Code,
     diagnostic::{Quoted, Span},
     node::{Member, Node, Value},
+    path::{self, Fault},
     reader::{Fields, Reader, Scalar},
     rule::EFFECTS,
     shape::Shape,
@@ -45,6 +46,8 @@ pub struct Example {
     /// Unix seconds.
     pub time: i64,
     pub expect: Expectation,
+    /// What `expect` names, with the places.
+    pub(crate) named: Vec<Named>,
 }
 
 /// The MCP message of an example.
@@ -83,6 +86,20 @@ pub struct Expectation {
     pub rules: Option<Vec<String>>,
     /// Exactly the factors of the united requirement.
     pub factors: Option<BTreeMap<String, u32>>,
+}
+
+/// A rule or role that an expectation names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) what: What,
+    pub(crate) name: String,
+    pub(crate) at: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Rule,
+    Role,
 }
 
 /// The rule that decides: the first of the policy with the effect that comes out.
@@ -164,7 +181,7 @@ pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shap
     let rates = request.get("rate").map_or(Some(Rates::All(1)), |node| read_rates(reader, node));
     let time = request.get("time").map_or(Some(DEFAULT_TIME), |node| read_time(reader, node));
     let http = reader.require(request, "http").and_then(|node| reader.fields(node, &HTTP))?;
-    let method = reader.require(http, "method").and_then(|node| reader.text(node, "`method`"));
+    let method = reader.require(http, "method").and_then(|node| read_method(reader, node));
     let host = http.get("host").map_or(Some("api.example".into()), |node| reader.text(node, "`host`"));
     let path = reader.require(http, "path").and_then(|node| read_path(reader, node));
     let query = read_texts(reader, http, "query")?;
@@ -174,7 +191,15 @@ pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shap
         put_tags(reader, node, tags, &mut headers, agent.as_mut());
     }
     let (name, at) = name?;
+    let (expect, named) = expect?;
     let mcp = mcp?;
+    if let (Some(message), Some(Some(body))) = (&mcp, &body)
+        && !message.is_in(body)
+    {
+        let message = "the body of an MCP message is the message; `mcp` and `body` say different things";
+        let help = "leave out `body`, or write the whole message there, with the method, tool and arguments of `mcp`";
+        return reader.error_with_help(request.at("body"), Code::EitherOr, message, help);
+    }
     let body = body?.or_else(|| mcp.as_ref().map(ExampleMessage::body));
     let example = Example {
         name,
@@ -189,9 +214,23 @@ pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shap
         body,
         rates: rates?,
         time: time?,
-        expect: expect?,
+        expect,
+        named,
     };
     (reader.found() == before).then_some(example)
+}
+
+fn read_method(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let method = reader.text(node, "`method`")?;
+    if !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') {
+        return Some(method);
+    }
+    let upper = method.to_uppercase();
+    let help = match upper != method {
+        true => format!("the gateway refuses it; write `{upper}`"),
+        false => "write a method in upper case, such as `POST`".to_owned(),
+    };
+    reader.error_with_help(node.span, Code::NotAMethod, format!("{} is not a method", Quoted(&method)), help)
 }
 
 fn read_path(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
@@ -201,10 +240,17 @@ fn read_path(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
         let message = format!("{} has more than a path", Quoted(&path));
         return reader.error_with_help(node.span, Code::NotAPath, message, help);
     }
-    if path.starts_with('/') {
-        return Some(path);
+    if !path.starts_with('/') {
+        let message = format!("{} is not a path: it starts with `/`", Quoted(&path));
+        return reader.error(node.span, Code::NotAPath, message);
     }
-    reader.error(node.span, Code::NotAPath, format!("{} is not a path: it starts with `/`", Quoted(&path)))
+    match path::fault(&path) {
+        None => Some(path),
+        Some(Fault { why, mend }) => {
+            let message = format!("{} is a path that the gateway refuses: {why}", Quoted(&path));
+            reader.error_with_help(node.span, Code::NotAPath, message, mend)
+        }
+    }
 }
 
 /// Names with a text or several, one pair for each text.
@@ -283,6 +329,15 @@ fn read_message(reader: &mut Reader<'_>, node: &Node) -> Option<ExampleMessage> 
 }
 
 impl ExampleMessage {
+    /// Whether a body is this message.
+    fn is_in(&self, body: &Json) -> bool {
+        let at = |pointer: &[&str]| body.at(&Pointer::of(pointer));
+        let text = |pointer: &[&str]| at(pointer).and_then(Json::as_str);
+        text(&["method"]) == Some(&self.method)
+            && text(&["params", "name"]) == self.tool.as_deref()
+            && at(&["params", "arguments"]) == self.args.as_ref()
+    }
+
     /// The JSON-RPC message.
     fn body(&self) -> Json {
         let text = |text: &str| Json::String(text.to_owned());
@@ -349,8 +404,10 @@ fn read_agent(reader: &mut Reader<'_>, node: &Node) -> Option<Option<ExampleAgen
     Some(Some(ExampleAgent { id: id?, issuer: issuer?, owner, claims }))
 }
 
-fn read_expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation> {
+fn read_expectation(reader: &mut Reader<'_>, node: &Node) -> Option<(Expectation, Vec<Named>)> {
     let fields = reader.fields(node, &EXPECT)?;
+    let mut named = Vec::new();
+    let mut note = |what: What, name: &str, at: Span| named.push(Named { what, name: name.to_owned(), at });
     let effect = reader.require(fields, "effect").and_then(|node| reader.word(node, "an effect", &EFFECTS))?;
     for key in ["rules", "factors"] {
         if effect != Effect::Hold && fields.get(key).is_some() {
@@ -366,13 +423,19 @@ fn read_expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation>
                 let message = "without a rule a request is denied; name the rule";
                 return reader.error(node.span, Code::Expectation, message);
             }
-            _ => RuleExpectation::Rule(reader.text(node, "`rule`")?),
+            _ => {
+                let rule = reader.text(node, "`rule`")?;
+                note(What::Rule, &rule, node.span);
+                RuleExpectation::Rule(rule)
+            }
         }),
     };
     let rules = match fields.get("rules") {
         None => None,
         Some(node) => {
             let mut rules = reader.texts(node, "`rules`")?;
+            let items = if let Value::List(items) = &node.value { items.as_slice() } else { &[] };
+            rules.iter().zip(items).for_each(|(rule, item)| note(What::Rule, rule, item.span));
             rules.sort();
             Some(rules)
         }
@@ -381,11 +444,12 @@ fn read_expectation(reader: &mut Reader<'_>, node: &Node) -> Option<Expectation>
         None => None,
         Some(node) => {
             let mut factors = BTreeMap::new();
-            for Member { key, value, .. } in reader.members(node, "`factors`")? {
+            for Member { key, value, at } in reader.members(node, "`factors`")? {
+                note(What::Role, key, *at);
                 factors.insert(key.clone(), reader.count(value, "a number of approvals")?);
             }
             Some(factors)
         }
     };
-    Some(Expectation { effect, rule, rules, factors })
+    Some((Expectation { effect, rule, rules, factors }, named))
 }

@@ -179,7 +179,8 @@ impl<'r> Parts<'r> {
     }
 }
 
-/// The first atom of an expression that stops it; of alternatives, which all do, the first.
+/// The first atom of an expression that stops it. Of alternatives, which all stop it or are false, one that is unknown
+/// comes first where the whole is: a false one is not why.
 fn leaf<'e>(
     expr: &'e Expr,
     effect: Effect,
@@ -188,8 +189,10 @@ fn leaf<'e>(
 ) -> Option<(&'e Atom, bool)> {
     match expr {
         Expr::All(parts) | Expr::Any(parts) => {
-            let stopped = parts.iter().find(|part| stops(part.truth(effect, request)))?;
-            leaf(stopped, effect, request, stops)
+            let whole = expr.truth(effect, request);
+            let stopping = || parts.iter().filter(|part| stops(part.truth(effect, request)));
+            let why = stopping().find(|part| part.truth(effect, request) == whole).or_else(|| stopping().next())?;
+            leaf(why, effect, request, stops)
         }
         Expr::Is(atom) => Some((atom, false)),
         Expr::IsNot(atom) => Some((atom, true)),

@@ -21,6 +21,7 @@ pub mod format;
 mod lint;
 mod names;
 mod node;
+mod path;
 mod proof;
 mod prove;
 mod reader;
@@ -41,7 +42,7 @@ pub use example::{Example, ExampleAgent, ExampleMessage, Expectation, Rates, Rul
 pub use file::{Approver, PolicyFile};
 pub use lint::lint;
 pub use proof::{Claim, Proof};
-pub use prove::{ProofResult, prove, prove_with};
+pub use prove::{ProofResult, is_vacuous, prove, prove_with};
 pub use rule::{EntryPlaces, RulePlaces};
 pub use schema::policy_schema;
 pub use solve::{Answer, Budget, Count, NOON, Solver, Witness, WitnessAgent, WitnessMessage};

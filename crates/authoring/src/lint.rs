@@ -5,6 +5,7 @@
 //! a reason.
 
 mod plain;
+mod unusual;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -16,23 +17,29 @@ use holdgate_engine::{
 use holdgate_protocol::bundle::{Effect, Mode};
 
 use crate::{
+    accept::Acceptance,
     codes::{Code, Severity},
     compile::Compilation,
     diagnostic::{Diagnostic, Span},
-    rule::RulePlaces,
+    explain::condition,
+    rule::{Rule, RulePlaces},
     solve::{Answer, Budget, Goal, Solver, Truths},
 };
 
 /// The most rules that are compared with one another.
 const MOST_COMPARED: usize = 500;
 
+/// All questions of one check together may cost as much as so many of the dearest ones.
+const DEAREST_QUESTIONS: u64 = 3;
+
 /// Methods that change nothing (RFC 9110 section 9.2.1) and carry data: what routine work consists of.
 const READS: [&str; 2] = ["GET", "HEAD"];
 
 /// Finds what is wrong with rule files, and what is probably not meant. `policy` is what `compilation` builds; one question
-/// to the solver may cost so much.
+/// to the solver may cost so much, and all of them together a few times as much.
 pub fn lint(compilation: &Compilation, policy: &Policy, budget: Budget) -> Vec<Diagnostic> {
-    let mut lint = Lint { compilation, policy, solver: Solver::new(budget), found: Vec::new() };
+    let solver = Solver::within(budget, budget.steps.saturating_mul(DEAREST_QUESTIONS));
+    let mut lint = Lint { compilation, policy, solver, found: Vec::new(), uncontrolled: HashSet::new() };
     lint.files();
     let tested = lint.tested();
     for rule in policy.rules() {
@@ -41,10 +48,18 @@ pub fn lint(compilation: &Compilation, policy: &Policy, budget: Budget) -> Vec<D
         }
     }
     lint.roles();
+    lint.declarations();
     if policy.rules().len() <= MOST_COMPARED {
         for rule in policy.rules() {
             if let Some(places) = compilation.places(&rule.id) {
                 lint.compare(rule, places);
+                if lint.solver.is_spent() {
+                    let what =
+                        format!("from `{}` on it was not found out which rules never match or never decide", rule.id);
+                    let help = "all questions together need more work than they may cost; check fewer files together, and write simpler conditions";
+                    lint.report(places, rule, Code::NotDecided, what, help);
+                    break;
+                }
             }
         }
     } else if let Some(file) = compilation.files().first() {
@@ -76,6 +91,8 @@ struct Lint<'c> {
     policy: &'c Policy,
     solver: Solver,
     found: Vec<Found<'c>>,
+    /// Files none of whose rules serves a control: that is said once.
+    uncontrolled: HashSet<&'c str>,
 }
 
 impl<'c> Lint<'c> {
@@ -105,6 +122,7 @@ impl<'c> Lint<'c> {
 
     /// What is missing in a file as a whole.
     fn files(&mut self) {
+        let mut uncontrolled = HashSet::new();
         for file in self.compilation.files() {
             let mut report = |at, code, message: &str, help: &str| {
                 let (message, help) = (message.to_owned(), Some(help.to_owned()));
@@ -114,11 +132,19 @@ impl<'c> Lint<'c> {
                 let help = "add `tests` with requests and the verdicts that you expect; `holdgate new` shows some";
                 report(file.tests_at.unwrap_or(file.at), Code::NoTests, "the file has no tests", help);
             }
+            let accepts = |accepted: &Acceptance| accepted.code == Code::NoControls && accepted.rule.is_some();
+            let serves = |rule: &Rule| !rule.controls.is_empty();
+            if file.rules.len() > 1 && !file.rules.iter().any(serves) && !file.acceptances.iter().any(accepts) {
+                let help = "name the control that they serve: `controls: [nist-csf-2.0/PR.AA-05]`, for the file or for each rule";
+                report(file.at, Code::NoControls, "no rule of this file serves a control", help);
+                uncontrolled.insert(file.name.as_str());
+            }
             if file.owner.is_none() {
                 let help = "add `owner: team@example.com` at the top";
                 report(file.at, Code::NoOwner, "nobody answers for this file", help);
             }
         }
+        self.uncontrolled = uncontrolled;
     }
 
     /// The rules that match the request of some test.
@@ -151,7 +177,8 @@ impl<'c> Lint<'c> {
                 help,
             );
         }
-        if rule.controls.is_empty() {
+        let without = self.uncontrolled.contains(places.file.as_str());
+        if rule.controls.is_empty() && !without {
             let help = "name the control that it serves: `controls: [nist-csf-2.0/PR.AA-05]`, for the rule or the file";
             self.report(places, rule, Code::NoControls, format!("`{}` serves no control", rule.id), help);
         }
@@ -168,6 +195,7 @@ impl<'c> Lint<'c> {
             }
         }
         self.missing(rule, places);
+        self.signs(rule, places);
         self.asserted(rule, places);
         self.patterns(rule, places);
         self.people(rule, places);
@@ -305,16 +333,16 @@ impl<'c> Lint<'c> {
         let id = &rule.id;
         match self.solver.can_match(self.policy, rule) {
             Answer::No => {
-                let help = "its conditions exclude one another; `holdgate explain` shows them one by one";
-                return self.report(places, rule, Code::NeverMatches, format!("no request can match `{id}`"), help);
+                let help = self.conflict(rule, 0).unwrap_or_else(|| "its conditions exclude one another".into());
+                return self.report(places, rule, Code::NeverMatches, format!("no request can match `{id}`"), &help);
             }
             answer => self.note_undecided(answer, rule, places, "can match"),
         }
         for (index, at) in places.entries.iter().enumerate().filter(|_| places.entries.len() > 1) {
             if self.solver.entry_can_match(self.policy, rule, index) == Answer::No {
-                let help = "its conditions exclude one another; mend it or remove it";
+                let help = self.conflict(rule, index).unwrap_or_else(|| "its conditions exclude one another".into());
                 let what = format!("no request can match this entry of `{id}`");
-                self.report_at(at.span, places, rule, Code::EntryNeverMatches, what, help);
+                self.report_at(at.span, places, rule, Code::EntryNeverMatches, what, &help);
             }
         }
         match self.solver.decides(self.policy, rule) {
@@ -337,15 +365,28 @@ impl<'c> Lint<'c> {
         }
     }
 
+    /// Two conditions of an entry that exclude one another, or one that nothing meets.
+    fn conflict(&self, rule: &CompiledRule, entry: usize) -> Option<String> {
+        let say = |atom: Option<&Atom>| {
+            atom.map_or("`when`".to_owned(), |atom| {
+                let (attribute, wanted) = condition(atom, false);
+                format!("`{attribute}`: {wanted}")
+            })
+        };
+        match self.solver.conflict(rule, entry)?.as_slice() {
+            [only] => Some(format!("this excludes itself: {}", say(*only))),
+            [one, other] => Some(format!("these exclude one another: {}; {}", say(*one), say(*other))),
+            _ => None,
+        }
+    }
+
     fn hold(&mut self, rule: &'c CompiledRule, places: &'c RulePlaces) {
         let id = &rule.id;
         match self.solver.opens_what_is_denied(self.policy, rule) {
             Answer::Yes(witness) => {
                 let help = "that is what many checkpoints are for; accept it with the reason, or add the `allow` that it checks";
-                let what = format!(
-                    "`{id}` opens to reviewers what no rule allows, such as {} {}",
-                    witness.method, witness.path
-                );
+                let what =
+                    format!("`{id}` opens to reviewers what no rule allows, such as the request {}", witness.to_yaml());
                 self.report(places, rule, Code::OpensDenied, what, help);
             }
             answer => self.note_undecided(answer, rule, places, "opens what is denied by default"),
@@ -369,7 +410,7 @@ impl<'c> Lint<'c> {
             Answer::Yes(witness) => {
                 let help =
                     "name the methods that change something, or accept it where reading is what is to be checked";
-                let what = format!("`{id}` holds reads, such as {} {}", witness.method, witness.path);
+                let what = format!("`{id}` holds reads, such as the request {}", witness.to_yaml());
                 self.report(places, rule, Code::HoldsReads, what, help);
             }
             answer => self.note_undecided(answer, rule, places, "holds reads"),
@@ -377,7 +418,10 @@ impl<'c> Lint<'c> {
     }
 
     fn note_undecided(&mut self, answer: Answer, rule: &'c CompiledRule, places: &'c RulePlaces, question: &str) {
-        if let Answer::Unknown(why) = answer {
+        // Where the work of all questions together is used up, that is said once.
+        if let Answer::Unknown(why) = answer
+            && !self.solver.is_spent()
+        {
             let what = format!("whether `{}` {question} was not found out: {why}", rule.id);
             self.report(places, rule, Code::NotDecided, what, "nothing is concluded from it; simpler conditions help");
         }

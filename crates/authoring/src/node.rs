@@ -21,6 +21,8 @@ const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// The most values of a rule file, keys not counted; it bounds the memory of the tree.
 const MAX_VALUES: usize = 400_000;
 
+const QUOTE_WHEN: &str = "put the whole expression in quotes: `when: \"!body.reviewed\"`";
+
 const START: Span = Span { line: 1, column: 1, width: 1 };
 
 #[derive(Clone, Debug)]
@@ -160,6 +162,10 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, YamlSpan), ScanError>>> Builder<'
                 }
                 let help = if self.unquoted_path(span.line) {
                     "put the path in quotes: `path: \"/iam/{user}\"`"
+                } else if self.unquoted_when(span.line) {
+                    QUOTE_WHEN
+                } else if error.info().contains("tab") || self.indented_by_tab(span.line) {
+                    "indent with spaces: YAML takes no tabs there"
                 } else {
                     "look for a bracket or quote that is not closed and for wrong indentation here or in the line \
                      before, and put texts with `: `, ` #`, `{` or `*` in quotes"
@@ -183,6 +189,17 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, YamlSpan), ScanError>>> Builder<'
         })
     }
 
+    /// Whether an expression near this line starts with `!` and has no quotes.
+    fn unquoted_when(&self, line: usize) -> bool {
+        let near = line.saturating_sub(1).max(1)..=line.max(1);
+        let starts = |rest: &str| rest.trim_start().starts_with('!');
+        near.into_iter().any(|line| self.source.line(line).split("when:").skip(1).any(starts))
+    }
+
+    fn indented_by_tab(&self, line: usize) -> bool {
+        self.source.line(line).trim_start_matches(' ').starts_with('\t')
+    }
+
     fn node(&mut self, event: Event<'t>, span: Span, depth: usize) -> Built<Node> {
         if depth > MAX_DEPTH {
             return Err(too_deep(span));
@@ -194,8 +211,10 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, YamlSpan), ScanError>>> Builder<'
             return Err(problem(span, Code::TooLarge, message, Some(help)));
         }
         if event.tag().is_some() {
-            let message = "tags (`!...`) are not part of rule files; remove it";
-            return Err(problem(span, Code::AnchorOrTag, message, None));
+            let message = "`!` at the start of a value makes a tag of YAML, and tags are not part of rule files";
+            let help =
+                if self.unquoted_when(span.line) { QUOTE_WHEN } else { "put a text that starts with `!` in quotes" };
+            return Err(problem(span, Code::AnchorOrTag, message, Some(help)));
         }
         if event.is_alias() || event.anchor_id().is_some() {
             let message = "anchors and aliases (`&`, `*`) are not part of rule files; write the value out, \

@@ -30,6 +30,15 @@ impl Claim {
     }
 }
 
+/// Whether a proof is about no request at all, so that it holds whatever the policy says.
+pub fn is_vacuous(solver: &Solver, proof: &Proof) -> bool {
+    let given = proof.given.as_deref().unwrap_or_default();
+    let region = given.iter().map(|atom| solver.leaves().leaf(atom, false, Effect::Deny, Truths::TRUE));
+    let goals: Vec<Goal> = region.collect();
+    let counts = given.iter().any(|atom| matches!(atom, Atom::Rate(_)));
+    !counts && solver.ask(&goals, |_| true) == Answer::No
+}
+
 /// Proves or refutes what a proof claims of a policy.
 ///
 /// What is taken for granted of requests is said at [`Solver`].

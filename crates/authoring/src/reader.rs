@@ -138,7 +138,14 @@ impl<'s> Reader<'s> {
             self.findings.report(at, Code::LaterKey, message, Some(help.into()));
         } else {
             let known = shape.names();
-            let help = match nearest(key, &known) {
+            let meant = alias(key).filter(|word| shape.has(word) && shape.has("equals"));
+            let homes = shape.homes(key);
+            let help = match meant.or_else(|| nearest(key, &known)) {
+                _ if meant.is_none() && !homes.is_empty() => {
+                    let homes: Vec<String> =
+                        homes.iter().map(|(home, name)| format!("`{name}` is a key of `{home}`")).collect();
+                    format!("{}: put it there, one level down", homes.join(", and "))
+                }
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("the keys are {}", list(&known)),
             };
@@ -416,6 +423,26 @@ impl<'s> Reader<'s> {
             }
         }
     }
+}
+
+/// The test of values that goes by another name elsewhere.
+fn alias(key: &str) -> Option<&'static str> {
+    let key: String = key.chars().filter(|c| !matches!(c, '_' | '-' | ' ')).collect::<String>().to_lowercase();
+    Some(match key.as_str() {
+        "eq" | "=" | "==" | "is" | "equal" | "equalto" => "equals",
+        "ne" | "neq" | "!=" | "<>" | "not" | "notequals" | "nin" => "notIn",
+        "oneof" | "anyof" | "any" | "values" => "in",
+        ">" | "greater" | "greaterthan" | "more" | "morethan" | "above" | "over" => "gt",
+        ">=" | "ge" | "atleast" | "min" | "minimum" | "greaterorequal" => "gte",
+        "<" | "less" | "lessthan" | "below" | "under" => "lt",
+        "<=" | "le" | "atmost" | "max" | "maximum" | "lessorequal" => "lte",
+        "startswith" | "starts" | "beginswith" => "prefix",
+        "endswith" | "ends" => "suffix",
+        "includes" | "has" | "like" => "contains",
+        "regex" | "regexp" | "pattern" | "match" | "=~" => "matches",
+        "present" | "there" | "defined" => "exists",
+        _ => return None,
+    })
 }
 
 /// Of how many unknown keys of one map it is asked which key was meant.

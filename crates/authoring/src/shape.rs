@@ -75,6 +75,18 @@ impl Shape {
         Some(first.to_lowercase().chain(rest).collect())
     }
 
+    /// The keys whose maps have a key of this name, or its plural, with what it is called there.
+    pub(crate) fn homes(&self, key: &str) -> Vec<(&'static str, &'static str)> {
+        let is_meant = |name: &&str| name.strip_prefix(key).is_some_and(|rest| matches!(rest, "" | "s"));
+        let of =
+            |kind: &Kind| if let Kind::Map(shape) = kind { shape.names().into_iter().find(is_meant) } else { None };
+        let home = |kind: &Kind| match kind {
+            Kind::OneOf(kinds) => kinds.iter().find_map(of),
+            kind => of(kind),
+        };
+        self.keys.iter().filter_map(|known| Some((known.name, home(&known.kind)?))).collect()
+    }
+
     pub(crate) fn names(&self) -> Vec<&'static str> {
         self.keys.iter().map(|key| key.name).collect()
     }

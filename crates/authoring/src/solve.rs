@@ -9,8 +9,8 @@
 //! Every request that is reported was evaluated by the engine. What was not decided within the budget is *unknown*.
 //!
 //! What is taken for granted: the body can be read, the time is known and inside the windows' tables, and each counter
-//! has counted at least this request. A counter of the same entry with the same window has the same count in two
-//! policies that are compared. Where there is an MCP message the body is that message; it has a method, and names its
+//! has counted at least this request. A counter has the same count in two policies that are compared if it counts the
+//! same requests there: the entry with all its conditions but the rate is the same, and so is the window. Where there is an MCP message the body is that message; it has a method, and names its
 //! tool with a text or not at all. The agent's owner and its claims are independent of one another, and so are counters.
 
 mod automata;
@@ -36,6 +36,8 @@ use holdgate_protocol::bundle::{Effect, Mode};
 use crate::names;
 
 pub use budget::Budget;
+#[cfg(test)]
+pub(crate) use language::{Domain, of_domain};
 pub use witness::{Count, NOON, Witness, WitnessAgent, WitnessMessage};
 
 use budget::Meter;
@@ -67,12 +69,20 @@ pub struct Solver {
     meter: Meter,
     solved: RefCell<HashMap<Vec<usize>, Rc<Solution<Part>>>>,
     spent: std::cell::Cell<u64>,
+    /// The most that all answers together may cost.
+    total: u64,
 }
 
 impl Solver {
     /// A solver; each of its answers may cost so much.
     pub fn new(budget: Budget) -> Solver {
+        Solver::within(budget, u64::MAX)
+    }
+
+    /// A solver whose answers may cost only so many steps together.
+    pub(crate) fn within(budget: Budget, total: u64) -> Solver {
         Solver {
+            total,
             leaves: Leaves::default(),
             texts: Texts::default(),
             meter: Meter::new(budget),
@@ -86,6 +96,11 @@ impl Solver {
         self.spent.get()
     }
 
+    /// Whether all answers together have cost what they may.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.steps() >= self.total
+    }
+
     /// Whether there is a request that a rule matches, whatever other rules say.
     pub fn can_match(&self, policy: &Policy, rule: &CompiledRule) -> Answer {
         self.ask(&[self.leaves.rule(rule, true)], |witness| matches(policy, rule, witness))
@@ -94,6 +109,24 @@ impl Solver {
     /// Whether there is a request that one entry of a rule matches.
     pub fn entry_can_match(&self, policy: &Policy, rule: &CompiledRule, entry: usize) -> Answer {
         self.ask(&[self.leaves.entry(rule, entry, true)], |witness| matches(policy, rule, witness))
+    }
+
+    /// One or two conditions of an entry that no request meets together, where so few are enough; `None` among them is
+    /// what `when` says.
+    pub(crate) fn conflict<'r>(&self, rule: &'r CompiledRule, entry: usize) -> Option<Vec<Option<&'r Atom>>> {
+        let parts = self.leaves.parts(rule, entry);
+        let fails = |goals: &[Goal]| self.ask(goals, |_| true) == Answer::No;
+        for (at, (atom, goal)) in parts.iter().enumerate().take(MAX_PARTS) {
+            if fails(std::slice::from_ref(goal)) {
+                return Some(vec![*atom]);
+            }
+            for (other, its) in parts.iter().take(at) {
+                if fails(&[goal.clone(), its.clone()]) {
+                    return Some(vec![*other, *atom]);
+                }
+            }
+        }
+        None
     }
 
     /// Whether there is a request that a rule matches and no stricter rule does. A rule in shadow mode is taken as if
@@ -172,7 +205,7 @@ impl Solver {
 
     /// Looks for a request that meets all goals; `confirm` must agree to it.
     pub(crate) fn ask(&self, goals: &[Goal], confirm: impl Fn(&Witness) -> bool) -> Answer {
-        self.meter.start_again();
+        self.meter.start_again(self.total.saturating_sub(self.steps()));
         let answer = self.search(goals, confirm);
         self.spent.set(self.spent.get().saturating_add(self.meter.spent()));
         answer
@@ -183,8 +216,8 @@ impl Solver {
         let mut counts: Vec<Count> = Vec::new();
         for count in &witness.counts {
             let most = witness.counts.iter().filter(|other| other.rule == count.rule).map(|other| other.count).max();
-            for CounterName { rule, entry, per, by } in self.leaves.counters_of(&count.rule) {
-                let count = Count { rule, entry, per, by, count: most.unwrap_or(1) };
+            for CounterName { rule, entry, per, by, of } in self.leaves.counters_of(&count.rule) {
+                let count = Count { rule, entry, per, by, of: Some(of), count: most.unwrap_or(1) };
                 if !counts.contains(&count) {
                     counts.push(count);
                 }
@@ -229,6 +262,9 @@ impl Solver {
         }
     }
 }
+
+/// So many conditions of an entry are compared in pairs.
+const MAX_PARTS: usize = 16;
 
 /// The most sets of holds that are looked at for one question.
 const MAX_ROUNDS: usize = 64;

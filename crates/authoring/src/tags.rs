@@ -1,6 +1,6 @@
 //! Where tags come from, and which headers rules may look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use holdgate_engine::{
     Atom, Conditions, Policy,
@@ -33,6 +33,8 @@ pub(crate) const TAG: Shape = Shape {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tags {
     known: BTreeMap<String, (Source, Span)>,
+    /// Those of `known` that the file declares.
+    declared: BTreeSet<String>,
 }
 
 impl Tags {
@@ -43,6 +45,7 @@ impl Tags {
             let source = read_source(reader, value);
             let name = Node { span: *at, value: Value::Scalar { text: key.clone(), plain: false } };
             if let (Some(name), Some(source)) = (read_name(reader, &name, "a tag"), source) {
+                tags.declared.insert(name.clone());
                 tags.known.insert(name, (source, *at));
             }
         }
@@ -58,7 +61,7 @@ impl Tags {
             Attribute::Tag(Tag { name, source }) => Some((name.clone(), (source.clone(), nowhere))),
             _ => None,
         };
-        Tags { known: attributes.filter_map(tag).collect() }
+        Tags { known: attributes.filter_map(tag).collect(), declared: BTreeSet::new() }
     }
 
     /// The source of a tag that is named at a place; one that is not declared is asserted.
@@ -75,6 +78,11 @@ impl Tags {
     /// As `source`, without taking note of it.
     pub(crate) fn declared(&self, name: &str) -> Source {
         self.known.get(name).map_or_else(|| Source::Header(default_header(name)), |(source, _)| source.clone())
+    }
+
+    /// The tags that the file declares.
+    pub(crate) fn declared_names(&self) -> impl Iterator<Item = &str> {
+        self.declared.iter().map(String::as_str)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Source, Span)> {

@@ -137,6 +137,7 @@ p.yaml:34:11: test `wrong effect` failed
 p.yaml:37:11: test `wrong rule` failed
   expected: hold by `a`
   actual:   hold by `b`
+  why:      `a` does not match: `http.path` is \"/c\": false, as the rule wants `/b`
 p.yaml:40:11: test `wrong factors` failed
   expected: hold, rules `a` `b`, factors 1 x boss
   actual:   hold, rules `b`, factors 1 x boss + 2 x chief
@@ -144,4 +145,26 @@ p.yaml:43:11: test `wrong reason to deny` failed
   expected: deny by `c`
   actual:   deny, no rule matched";
     assert_eq!(failures.join("\n"), expected);
+}
+
+#[test]
+fn a_test_that_fails_says_what_made_the_difference() {
+    let text = "format: 1\npolicy: p\ntags: {risk: {claim: risk}}\nrules:\n\
+        \x20 - {id: read, effect: allow, match: [{http: {path: /a/**}, agent: {claims: {team: x}}}]}\n\
+        \x20 - {id: risky, effect: deny, match: [{http: {path: /b}, tags: {risk: {gt: 3}}}]}\n\
+        tests:\n\
+        \x20 - {name: a, request: {http: {method: GET, path: /b}}, expect: {effect: allow}}\n\
+        \x20 - {name: b, request: {agent: {claims: {team: y}}, http: {method: GET, path: /a/b}}, expect: {effect: allow, rule: read}}\n";
+    let compilation = holdgate_authoring::compile(&[("p.yaml", text)]).unwrap();
+    let policy = Policy::load(&compilation.build("p", 1).unwrap()).unwrap();
+    let report = holdgate_authoring::run_tests(&compilation, &policy);
+    let why: Vec<&str> = report.failures.iter().map(|failure| failure.why.as_deref().unwrap()).collect();
+    assert_eq!(
+        why,
+        [
+            "`risky` matches though `tags.risk (claim /risk)` is missing: unknown, as the rule wants more than 3",
+            "`read` does not match: `agent.claims.team` is \"y\": false, as the rule wants \"x\"",
+        ]
+    );
+    assert!(report.failures[0].to_string().ends_with("wants more than 3"));
 }

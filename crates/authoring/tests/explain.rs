@@ -174,3 +174,28 @@ proptest! {
         }
     }
 }
+
+/// Of alternatives that are not true the unknown one is the reason.
+#[test]
+fn what_is_said_to_be_unknown_is_unknown() {
+    let rules = |effect: &str, when: &str| {
+        format!(
+            "format: 1\npolicy: p\nrules:\n  - {{id: r, effect: {effect}, match: [{{http: {{path: /x}}}}], when: \"{when}\"}}\n"
+        )
+    };
+    let stop = |effect: &str, when: &str| {
+        let policy = Policy::load(&build(&[("p.yaml", &rules(effect, when))], "p", 1).unwrap()).unwrap();
+        let body = Json::parse(br#"{"n": 5}"#).unwrap();
+        let claims = Json::object([]);
+        let agent = Some(Caller { iss: "i", id: "bot", owner: None, claims: &claims });
+        let request = Request { agent, body: Body::Json(&body), ..Request::new("GET", "h", "/x") };
+        let explanation = explain(&policy, &request);
+        let unknown = explanation.matched.into_iter().find_map(|found| found.unknown);
+        let stop = unknown.or_else(|| explanation.missed.into_iter().next().map(|miss| miss.stop)).unwrap();
+        (stop.attribute, stop.actual, stop.unknown, stop.atom)
+    };
+    let flag = ("body.flag".to_owned(), "missing".to_owned(), true, Some(1));
+    assert_eq!(stop("deny", "body.n > 10 || body.flag"), flag);
+    assert_eq!(stop("allow", "body.n > 10 || body.flag"), flag);
+    assert_eq!(stop("deny", "body.n > 1 && (body.n == 7 || (body.m && body.n < 9))").0, "body.m");
+}

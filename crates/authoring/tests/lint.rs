@@ -52,6 +52,23 @@ fn what_is_not_decided_within_the_budget_is_said_so() {
     assert!(found.iter().all(|finding| finding.code != Code::NeverDecides), "nothing is concluded: {found:?}");
 }
 
+/// Questions that cost much are put only so often, however many rules there are.
+#[test]
+fn all_questions_together_have_a_budget() {
+    let rule = |number: usize| {
+        let tests =
+            format!("{{/t: {{matches: \"^x{{{number}}}([ab]{{60}})*$\"}}, /u: {{matches: \"^([ab]{{61}})*c$\"}}}}");
+        format!("  - {{id: r{number}, effect: deny, match: [{{http: {{path: /a}}, body: {tests}}}]}}\n")
+    };
+    let text = format!("format: 1\npolicy: p\nrules:\n{}", (0..40).map(rule).collect::<String>());
+    let compilation = compile(&[("a.yaml", &text)]).unwrap();
+    let policy = Policy::load(&compilation.build("id", 1).unwrap()).unwrap();
+    let found = lint(&compilation, &policy, Budget { steps: 4_000 });
+    let open: Vec<_> = found.iter().filter(|finding| finding.code == Code::NotDecided).collect();
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert!(open[0].message.starts_with("from `r"), "{open:?}");
+}
+
 /// The rule files that people start from: each by itself, and all of them together.
 #[test]
 fn the_shipped_files_have_no_findings_and_pass_their_tests_and_proofs() {

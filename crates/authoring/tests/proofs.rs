@@ -229,3 +229,73 @@ fn many_choices_are_made() {
     let many = result(&policy(60), vec![], Claim::Never(Allow));
     assert!(many.starts_with("Allow by read"), "{many}");
 }
+
+/// Of these values only some words or spellings can meet all conditions.
+#[test]
+fn words_and_spellings_on_the_wire_are_found() {
+    let open = |conditions: &str| {
+        let rule = format!("  - {{id: read, effect: allow, match: [{{http: {{headers: {{x-h: {conditions}}}}}}}]}}\n");
+        result(&small(&rule), vec![], Claim::Never(Allow))
+    };
+    let found = |conditions: &str, value: &str| {
+        let found = open(conditions);
+        assert!(found.ends_with(&format!("headers: {{x-h: \"{value}\"}}}}}}")), "{conditions}: {found}");
+    };
+    found("{exists: true, matches: \"^(true|false)$\"}", "true");
+    found("{exists: true, matches: \"^false$\"}", "false");
+    found("{exists: true, matches: \"^01$\"}", "01");
+    found("{exists: true, matches: \"^1e5$\"}", "1e5");
+    found("{gt: 7, matches: \"^1e5$\"}", "1e5");
+    found("{gte: 0, matches: \"^-0[.]0$\"}", "-0.0");
+    found("{gte: 0, matches: \"^.{5}$\"}", "0e000");
+    found("{exists: true, matches: \"^1e99999999999999999999$\"}", "1e99999999999999999999");
+    assert_eq!(open("{gt: 7, matches: \"^(true|01)$\"}"), "proved");
+    assert_eq!(open("{equals: true, matches: \"^false$\"}"), "proved");
+    let deny = |conditions: &str| {
+        let headers = format!("{{x-force: {conditions}}}");
+        format!("{READ}  - {{id: d, effect: deny, match: [{{http: {{headers: {headers}}}}}]}}\n")
+    };
+    let removed = changes(&deny("{exists: true, matches: \"^(true|false)$\"}"), READ);
+    assert_eq!(removed, (vec![(Kind::MorePermissive, "Deny d -> Allow read".into())], Answered::Yes));
+}
+
+#[test]
+fn numbers_at_the_edge_of_what_can_be_compared_have_neighbours() {
+    let open = |conditions: &str| {
+        let rule = format!("  - {{id: read, effect: allow, match: [{{body: {{/n: {conditions}}}}}]}}\n");
+        result(&small(&rule), vec![], Claim::Never(Allow))
+    };
+    for conditions in [
+        "{gt: 1e9223372036854775806}",
+        "{lt: -1e9223372036854775806}",
+        "{gt: 1e9223372036854775805, lt: 1e9223372036854775806}",
+        "{gt: 0, lt: 2e-9223372036854775808}",
+        "{gt: 0, lt: 0.11e-9223372036854775808}",
+        "{gt: 0.0002e9223372036854775807, lt: 0.1e9223372036854775807}",
+    ] {
+        assert!(open(conditions).starts_with("Allow by read"), "{conditions}: {}", open(conditions));
+    }
+    assert_eq!(open("{gt: 0, lt: 0.1e-9223372036854775808}"), "proved", "no smaller number can be compared");
+}
+
+/// A counter counts what its entry matches: it is another one where the entry is.
+#[test]
+fn what_a_changed_entry_counts_is_not_what_it_counted() {
+    let limit = |methods: &str| {
+        format!(
+            "  - {{id: d, effect: deny, match: [{{http: {{methods: {methods}, path: /a}}, rate: {{over: 20, per: 1m}}}}]}}\n"
+        )
+    };
+    let open = "  - {id: open, effect: allow, match: [{http: {path: /a}}]}\n";
+    let put = "  - {id: put, effect: deny, match: [{http: {methods: [PUT], path: /a}}]}\n";
+    let old = format!("{open}{}", limit("[POST, PUT]"));
+    let (found, more) = changes(&old, &format!("{open}{}{put}", limit("[POST]")));
+    assert!(found.contains(&(Kind::MorePermissive, "Deny d -> Allow open".into())), "{found:?}");
+    assert_eq!(more, Answered::Yes);
+    assert_eq!(changes(&old, &old), (vec![], Answered::No));
+    // The same is counted; only the limit is another one.
+    assert_eq!(changes(&old, &old.replace("20", "10")).1, Answered::No);
+    assert_eq!(changes(&old, &old.replace("20", "30")).1, Answered::Yes);
+    let described = old.replace("{id: d,", "{id: d, reason: A limit.,");
+    assert_eq!(changes(&old, &described), (vec![], Answered::No));
+}

@@ -2,13 +2,13 @@
 //! example is one.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support")]
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt, sync::Mutex};
 
 use holdgate_authoring::{
     Answer, Answered, Budget, Claim, Count, Kind, Proof, ProofResult, Solver, Span, Witness, WitnessAgent,
-    WitnessMessage, cases, diff, prove,
+    WitnessMessage, build, cases, diff, prove,
 };
-use holdgate_engine::{Atom, CompiledRule, Conditions, Expr, Pattern, Policy, Truth, Verdict, needs};
+use holdgate_engine::{Atom, CompiledRule, Conditions, Expr, Policy, Truth, Verdict, needs};
 use holdgate_protocol::{
     Factor, Json, Requirement,
     bundle::{Approval, Bundle, Effect, FORMAT, Mode, Rule, rule_hash},
@@ -33,7 +33,11 @@ fn test_of_text() -> impl Strategy<Value = Value> + Clone {
         json!({"glob": "a*"}),
         json!({"size": {"min": 2, "max": null}}),
         json!({"size": {"min": 0, "max": 1}}),
-        json!({"matches": pattern()}),
+        json!({"matches": pattern("ab")}),
+        json!({"matches": pattern("^(true|false)$")}),
+        json!({"matches": pattern("^[0-9]+$")}),
+        json!({"matches": pattern("^(01|1e5|2[.]0|x)$")}),
+        json!({"matches": pattern("^1e[0-9]{19,}$")}),
     ])
 }
 
@@ -53,14 +57,17 @@ fn test() -> impl Strategy<Value = Value> + Clone {
     prop_oneof![test_of_text(), other]
 }
 
-fn pattern() -> Value {
-    let classes = std::array::from_fn(|byte| match byte {
-        0x61 => 1,
-        0x62 => 2,
-        _ => 0,
-    });
-    let ab = Pattern::new("ab".into(), classes, vec![0, 1, 0, 0, 1, 2, 2, 2, 2], vec![false, false, true]);
-    serde_json::to_value(ab.unwrap()).unwrap()
+/// A pattern as it is in a bundle; each is compiled once.
+fn pattern(source: &'static str) -> Value {
+    static KNOWN: Mutex<BTreeMap<&'static str, Value>> = Mutex::new(BTreeMap::new());
+    let compile = || {
+        let rule = format!("{{id: r, effect: deny, match: [{{http: {{query: {{q: {{matches: \"{source}\"}}}}}}}}]}}");
+        let bundle = build(&[("p.yaml", &format!("format: 1\npolicy: p\nrules: [{rule}]\n"))], "p", 1).unwrap();
+        let policy = Policy::load(&bundle).unwrap();
+        serde_json::to_value(policy.rules()[0].conditions.atoms().next().unwrap()).unwrap()["value"]["is"]["matches"]
+            .clone()
+    };
+    KNOWN.lock().unwrap().entry(source).or_insert_with(compile).clone()
 }
 
 fn value(of: impl Into<Value>, is: impl Into<Value>) -> Value {
@@ -251,8 +258,12 @@ fn object(key: &'static str) -> impl Strategy<Value = Json> + Clone {
     })
 }
 
+/// Words and spellings of numbers among them: these are read as values of JSON.
+const WIRE: [&str; 14] =
+    ["x", "xy", "ab", "", "1", "2", "1.5", "true", "false", "01", "1e5", "2.0", "1e9223372036854775808", "tools/call"];
+
 fn fields(name: &'static str) -> impl Strategy<Value = Vec<(String, String)>> {
-    let value = select(vec!["x", "xy", "ab", "", "1", "2", "1.5", "true", "tools/call"]);
+    let value = select(WIRE.to_vec());
     let count = prop_oneof![3 => Just(0..1_usize), 3 => Just(1..2), 1 => Just(2..3)];
     count.prop_flat_map(move |count| {
         prop::collection::vec(value.clone(), count)
@@ -312,6 +323,7 @@ fn request() -> impl Strategy<Value = Witness> {
                     entry: place % 2,
                     per: 60,
                     by: holdgate_engine::conditions::By::Agent,
+                    of: None,
                     count,
                 })
                 .collect(),
@@ -399,6 +411,33 @@ proptest! {
             }
             ProofResult::PossibleIf { .. } => prop_assert!(has_comparison(&rules)),
             ProofResult::Unknown { why } => prop_assert!(is_expected(&why), "{}", why),
+        }
+    }
+
+    /// The same about one header, where many conditions meet: here each value is tried.
+    #[test]
+    fn conditions_of_one_value_on_the_wire_are_decided_right(
+        tests in prop::collection::vec((test(), any::<bool>()), 1..4), effect in select(vec![Effect::Allow, Effect::Hold]),
+    ) {
+        let parts: Vec<Value> = tests
+            .iter()
+            .map(|(is, negated)| {
+                let atom = value(json!({"header": "x-h"}), is.clone());
+                if *negated { json!({"is_not": atom}) } else { json!({"is": atom}) }
+            })
+            .collect();
+        let conditions = json!({"any": [[value(json!({"header": "x-h"}), json!({"exists": true}))]], "when": {"all": parts}});
+        let policy = policy(&[RuleSpec { effect, mode: Mode::Enforce, conditions, requirement: 0 }]);
+        let rule = &policy.rules()[0];
+        let found = Solver::new(BUDGET).can_match(&policy, rule);
+        let values = (0..WIRE.len()).flat_map(|one| [vec![WIRE[one]], vec![WIRE[one], WIRE[(one + 7) % WIRE.len()]]]);
+        for values in values {
+            let headers = values.iter().map(|value| ("x-h".to_owned(), (*value).to_owned())).collect();
+            let request = Witness { headers, ..Witness::default() };
+            prop_assert!(found != Answer::No || !matches(&policy, rule, &request), "{}", request.to_yaml());
+        }
+        if let Answer::Yes(request) = found {
+            prop_assert!(matches(&policy, rule, &request), "{}", request.to_yaml());
         }
     }
 

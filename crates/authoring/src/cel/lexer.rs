@@ -138,6 +138,9 @@ impl Lexer<'_> {
         }
         let error = self.error(self.at, format!("unexpected `{}`", first.escape_debug()));
         Err(match first {
+            '=' if self.rest().get(1) == Some(&'~') => {
+                error.with_help("write `.matches(\"...\")` behind the attribute")
+            }
             '=' => error.with_help("write `==` to compare"),
             '&' => error.with_help("write `&&` for \"and\""),
             '|' => error.with_help("write `||` for \"or\""),

@@ -77,7 +77,11 @@ struct Parser {
 
 impl Parser {
     fn kind(&self) -> &TokenKind {
-        self.tokens.get(self.at).map_or(&TokenKind::End, |token| &token.kind)
+        self.kind_at(self.at)
+    }
+
+    fn kind_at(&self, at: usize) -> &TokenKind {
+        self.tokens.get(at).map_or(&TokenKind::End, |token| &token.kind)
     }
 
     /// Where the next token stands; behind the last one, where the text ends.
@@ -163,6 +167,13 @@ impl Parser {
                 TokenKind::Name(word) if word == "in" => None,
                 _ => return Ok(left),
             };
+            if order.is_some_and(is_less_or_more)
+                && matches!(left.term, Term::Compare(_, before, _) if is_less_or_more(before))
+            {
+                let message = "a comparison cannot be compared again";
+                let error = CelError::new(CelErrorKind::WrongType, self.range(), message);
+                return Err(error.with_help("write `1 < x && x < 5` for `1 < x < 5`"));
+            }
             self.at += 1;
             let start = left.range.start;
             let (former, right) = (Box::new(left), Box::new(self.arithmetic()?));
@@ -361,9 +372,23 @@ impl Parser {
     fn unexpected(&self, wanted: &str) -> CelError {
         let (found, help) = match self.kind() {
             TokenKind::End => ("the end".to_owned(), None),
-            TokenKind::Symbol(symbol) => (format!("`{symbol}`"), None),
+            TokenKind::Symbol(symbol) => {
+                let unequal = *symbol == ">"
+                    && self.at.checked_sub(1).map(|at| self.kind_at(at)) == Some(&TokenKind::Symbol("<"));
+                (format!("`{symbol}`"), unequal.then(|| "write `!=` for `<>`".to_owned()))
+            }
+            TokenKind::Name(word) if word.eq_ignore_ascii_case("not") => {
+                let is_in =
+                    matches!(self.kind_at(self.at + 1), TokenKind::Name(next) if next.eq_ignore_ascii_case("in"));
+                let help = if is_in {
+                    "write `!(x in [...])` for `x not in [...]`"
+                } else {
+                    "write `!`, and the whole expression in quotes: `when: \"!body.x\"`"
+                };
+                (format!("`{word}`"), Some(help.to_owned()))
+            }
             TokenKind::Name(word) => {
-                let words = [("and", "&&"), ("or", "||"), ("not", "!"), ("AND", "&&"), ("OR", "||"), ("NOT", "!")];
+                let words = [("and", "&&"), ("or", "||"), ("AND", "&&"), ("OR", "||")];
                 let operator = words.iter().find(|(other, _)| other == word);
                 (format!("`{word}`"), operator.map(|(_, symbol)| format!("write `{symbol}`")))
             }
@@ -374,6 +399,10 @@ impl Parser {
         let error = CelError::new(CelErrorKind::Syntax, self.range(), format!("expected {wanted}, found {found}"));
         CelError { help, ..error }
     }
+}
+
+fn is_less_or_more(order: Order) -> bool {
+    matches!(order, Order::Lt | Order::Lte | Order::Gt | Order::Gte)
 }
 
 /// What neither a variable nor a member can be called.

@@ -144,6 +144,9 @@ fn unknown(steps: &[Step]) -> CelError {
             let error = CelError::new(CelErrorKind::Unsupported, root_range, message);
             return error.with_help(format!("write `{root}` as a key of the entries of `match`"));
         }
+        if ["true", "false", "null"].contains(&root.to_ascii_lowercase().as_str()) {
+            return error(root_range, root).with_help(format!("write `{}`", root.to_ascii_lowercase()));
+        }
         let groups = GROUPS.map(|(group, _)| group);
         let home = GROUPS.iter().find(|(_, members)| members.contains(&root));
         let help = match (home, nearest(root, &groups)) {

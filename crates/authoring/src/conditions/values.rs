@@ -121,7 +121,12 @@ fn read_text(reader: &mut Reader<'_>, node: &Node, operator: &str, of: Of) -> Op
 fn read_literal(reader: &mut Reader<'_>, node: &Node, of: Of) -> Option<Literal> {
     let literal = match reader.scalar(node, "a value")? {
         Scalar::Text(text) if of == Of::Host && has_port(&text) => {
-            let message = format!("a host is compared without its port; leave out the port of {}", Quoted(&text));
+            let message = match text.split_once("://") {
+                Some((scheme, _)) => {
+                    format!("a host is compared without its scheme; leave out `{scheme}://` of {}", Quoted(&text))
+                }
+                None => format!("a host is compared without its port; leave out the port of {}", Quoted(&text)),
+            };
             return reader.error(node.span, Code::HostWithPort, message);
         }
         Scalar::Null => {

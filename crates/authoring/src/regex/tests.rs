@@ -49,6 +49,25 @@ fn perl_classes_and_boundaries_are_about_ascii_and_the_rest_about_characters() {
     assert_eq!(matched("^\\pL$", &texts), ["é"]);
 }
 
+/// As in the table of `regexp/syntax` of Go and in RE2's own: where case does not matter the Kelvin sign is a `k` and the
+/// long s an `s`, in perl classes too.
+#[test]
+fn perl_classes_fold_as_those_of_re2_do() {
+    let texts = ["k", "-", "\u{17f}", "\u{212a}", "é"];
+    for (source, expected) in [
+        ("^\\w$", &["k"][..]),
+        ("(?i)^\\w$", &["k", "\u{17f}", "\u{212a}"]),
+        ("(?i)^\\W$", &["-", "é"]),
+        ("(?i)^[\\w-]$", &["k", "-", "\u{17f}", "\u{212a}"]),
+        ("(?i)^[^\\w-]$", &["é"]),
+        ("(?i)^[\\W]$", &["-", "é"]),
+        ("(?i)^[^\\W]$", &["k", "\u{17f}", "\u{212a}"]),
+        ("(?i)^[[:lower:]]$", &["k", "\u{17f}", "\u{212a}"]),
+    ] {
+        assert_eq!(matched(source, &texts), expected, "{source}");
+    }
+}
+
 #[test]
 fn the_automaton_is_the_smallest_one_and_does_not_depend_on_the_spelling() {
     let table = |source: &str| {

@@ -20,7 +20,9 @@ impl Default for Budget {
 /// What is left of a budget.
 #[derive(Debug)]
 pub(crate) struct Meter {
-    limit: u64,
+    /// The most that one question may cost.
+    most: u64,
+    limit: Cell<u64>,
     spent: Cell<u64>,
 }
 
@@ -30,23 +32,25 @@ pub(crate) struct Exhausted;
 
 impl Meter {
     pub(crate) fn new(budget: Budget) -> Meter {
-        Meter { limit: budget.steps, spent: Cell::new(0) }
+        Meter { most: budget.steps, limit: Cell::new(budget.steps), spent: Cell::new(0) }
     }
 
     pub(crate) fn spend(&self, steps: u64) -> Result<(), Exhausted> {
         self.spent.set(self.spent.get().saturating_add(steps));
-        if self.spent.get() > self.limit { Err(Exhausted) } else { Ok(()) }
+        if self.spent.get() > self.limit.get() { Err(Exhausted) } else { Ok(()) }
     }
 
     pub(crate) fn limit(&self) -> u64 {
-        self.limit
+        self.limit.get()
     }
 
     pub(crate) fn spent(&self) -> u64 {
         self.spent.get()
     }
 
-    pub(crate) fn start_again(&self) {
+    /// Starts the next question, for which so much is left.
+    pub(crate) fn start_again(&self, left: u64) {
+        self.limit.set(self.most.min(left));
         self.spent.set(0);
     }
 }

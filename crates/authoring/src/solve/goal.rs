@@ -8,7 +8,10 @@ use holdgate_engine::{
 };
 use holdgate_protocol::{Hash, bundle::Effect};
 
-use super::leaf::{Leaf, Truths};
+use super::{
+    leaf::{Leaf, Truths},
+    witness::Count,
+};
 
 /// What a request is to be like. Nothing is negated but leaves, which say what they may say.
 #[derive(Clone, Debug)]
@@ -30,13 +33,29 @@ impl Goal {
     }
 }
 
-/// A counter of requests: one entry of a rule, with its window.
+/// A counter of requests: one entry of a rule, with its window and what it counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CounterName {
     pub(crate) rule: String,
     pub(crate) entry: usize,
     pub(crate) per: u64,
     pub(crate) by: By,
+    pub(crate) of: Hash,
+}
+
+/// What a counter counts: the requests that meet an entry of a rule, but for its rate. An entry that was changed counts
+/// other ones, so that nothing is known of both counts together.
+pub(crate) fn counted_by(rule: &CompiledRule, entry: usize) -> Hash {
+    let atoms = rule.conditions.any.get(entry).map(Vec::as_slice).unwrap_or_default();
+    let others: Vec<&Atom> = atoms.iter().filter(|atom| !matches!(atom, Atom::Rate(_))).collect();
+    Hash::of(&serde_json::to_vec(&(rule.effect, others, &rule.conditions.when)).unwrap_or_default())
+}
+
+impl CounterName {
+    pub(crate) fn is_of(&self, count: &Count) -> bool {
+        let place = (&count.rule, count.entry, count.per, count.by, count.of);
+        (&self.rule, self.entry, self.per, self.by, Some(self.of)) == place
+    }
 }
 
 /// All leaves of some questions, each once.
@@ -135,7 +154,8 @@ impl Leaves {
             .map(|atom| {
                 let counter = match atom {
                     Atom::Rate(Rate { per, by, .. }) => {
-                        self.name_counter(CounterName { rule: rule.id.clone(), entry, per: *per, by: *by })
+                        let (rule, of) = (rule.id.clone(), counted_by(rule, entry));
+                        self.name_counter(CounterName { rule, entry, per: *per, by: *by, of })
                     }
                     _ => 0,
                 };
@@ -147,6 +167,16 @@ impl Leaves {
         }
         parts.extend(rule.conditions.when.as_ref().map(|when| self.condition(when, rule.effect, allowed, matches)));
         if matches { Goal::all(parts) } else { Goal::any(parts) }
+    }
+
+    /// That each condition of an entry is met, but for its rate; `None` for what `when` says.
+    pub(crate) fn parts<'r>(&self, rule: &'r CompiledRule, entry: usize) -> Vec<(Option<&'r Atom>, Goal)> {
+        let matching = Truths::matching(rule.effect);
+        let atoms = rule.conditions.any.get(entry).map(Vec::as_slice).unwrap_or_default();
+        let atoms = atoms.iter().filter(|atom| !matches!(atom, Atom::Rate(_)));
+        let parts = atoms.map(|atom| (Some(atom), self.leaf(atom, false, rule.effect, matching)));
+        let when = rule.conditions.when.as_ref();
+        parts.chain(when.map(|when| (None, self.condition(when, rule.effect, matching, true)))).collect()
     }
 
     fn condition(&self, condition: &Expr, effect: Effect, allowed: Truths, matches: bool) -> Goal {

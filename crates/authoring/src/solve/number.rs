@@ -6,10 +6,11 @@ use holdgate_engine::decimal::{Decimal, Number};
 pub(crate) const BEYOND_COMPARISON: &str = "1e9223372036854775808";
 
 /// Spellings of numbers such that every set of numbers that comparisons with `limits` tell apart has one among them.
+/// `None` where they cannot be named.
 ///
 /// Handsome ones come first: the limits and small integers, then the neighbours of limits, then what lies between.
-pub(crate) fn candidates(limits: &[&Number]) -> Vec<String> {
-    let mut sorted: Vec<Parts> = limits.iter().filter_map(|limit| Parts::read(limit.as_str())).collect();
+pub(crate) fn candidates(limits: &[&Number]) -> Option<Vec<String>> {
+    let mut sorted = limits.iter().map(|limit| Parts::read(limit.as_str())).collect::<Option<Vec<Parts>>>()?;
     sorted.sort_by(|a, b| compare(&a.spell(), &b.spell()));
     sorted.dedup();
     let mut found: Vec<String> = ["1", "0"].map(str::to_owned).into();
@@ -24,7 +25,7 @@ pub(crate) fn candidates(limits: &[&Number]) -> Vec<String> {
     found.extend(sorted.last().and_then(Parts::above).map(|above| above.spell()));
     let mut known = std::collections::HashSet::new();
     found.retain(|spelling| Decimal::parse(spelling).is_some() && known.insert(spelling.clone()));
-    found
+    Some(found)
 }
 
 fn compare(a: &str, b: &str) -> std::cmp::Ordering {
@@ -48,7 +49,7 @@ impl Parts {
         let significant = digits.trim_start_matches('0');
         let leading = i64::try_from(digits.len() - significant.len()).ok()?;
         let power: i64 = power.strip_prefix('+').unwrap_or(power).parse().ok()?;
-        let exponent = power.checked_add(i64::try_from(whole.len()).ok()?)?.checked_sub(leading)?;
+        let exponent = power.checked_add(i64::try_from(whole.len()).ok()? - leading)?;
         let digits = significant.trim_end_matches('0').to_owned();
         let zero = digits.is_empty();
         Some(Parts { negative: negative && !zero, digits, exponent: if zero { 0 } else { exponent } })
@@ -110,8 +111,11 @@ impl Parts {
             // Towards zero: half as many powers of ten.
             return Some(Parts { negative: false, digits: String::new(), exponent: 0 });
         }
-        let exponent = self.exponent.max(0).checked_add(1)?;
-        Some(Parts { negative: false, digits: "1".into(), exponent })
+        Some(match self.exponent.max(0).checked_add(1) {
+            Some(exponent) => Parts { negative: false, digits: "1".into(), exponent },
+            // No exponent is greater; another digit makes the number so.
+            None => Parts { digits: format!("{}5", self.digits), ..self.clone() },
+        })
     }
 
     /// The spelling of a number between two that differ; `less` is the smaller one.
@@ -119,7 +123,7 @@ impl Parts {
         if less.negative && !greater.negative {
             return if greater.digits.is_empty() {
                 // Between a negative number and zero.
-                Some(Parts { exponent: less.exponent.checked_sub(1)?, ..less.clone() }.spell())
+                less.nearer_to_zero().map(|found| found.spell())
             } else {
                 Some("0".to_owned())
             };
@@ -130,10 +134,19 @@ impl Parts {
         Self::between_positive(less, greater).map(|found| found.spell())
     }
 
+    /// A number between this one and zero. Beside the least exponent there may be none: 0.1 has the least digits.
+    fn nearer_to_zero(&self) -> Option<Parts> {
+        match self.exponent.checked_sub(1) {
+            Some(exponent) => Some(Parts { exponent, ..self.clone() }),
+            None if self.digits != "1" => Some(Parts { digits: "1".into(), ..self.clone() }),
+            None => None,
+        }
+    }
+
     /// One digit behind the longer of the two: less than what is between them.
     fn between_positive(less: &Parts, greater: &Parts) -> Option<Parts> {
         if less.digits.is_empty() {
-            return Some(Parts { exponent: greater.exponent.checked_sub(1)?, ..greater.clone() });
+            return greater.nearer_to_zero();
         }
         let length = if less.exponent == greater.exponent {
             less.digits.len().max(greater.digits.len())
@@ -175,15 +188,20 @@ mod tests {
         /// Every place of a number among the limits - below, on, between, above - is taken by a candidate.
         #[test]
         fn every_place_has_a_candidate(
-            limits in prop::collection::vec("-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?(e-?[0-9]{1,2})?", 1..5),
-            other in "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,4})?(e-?[0-9]{1,2})?",
+            limits in prop::collection::vec(near(SMALL), 1..5), other in near(SMALL),
         ) {
-            let numbers: Vec<Number> = limits.iter().map(|limit| number(limit)).collect();
-            let place = |spelling: &str| -> Vec<Ordering> {
-                limits.iter().map(|limit| compare(spelling, limit)).collect()
-            };
-            let found = candidates(&numbers.iter().collect::<Vec<_>>());
-            prop_assert!(found.iter().any(|candidate| place(candidate) == place(&other)), "{other} among {limits:?}");
+            every_place_is_taken(&limits, &other)?;
+        }
+
+        /// At the ends of the range of exponents as well.
+        #[test]
+        fn every_place_at_the_edge_has_a_candidate(
+            limits in prop::collection::vec(near(GREAT), 1..4), other in near(GREAT),
+        ) {
+            let all = limits.iter().chain([&other]);
+            if all.into_iter().all(|number| Decimal::parse(number).is_some()) {
+                every_place_is_taken(&limits, &other)?;
+            }
         }
 
         #[test]
@@ -191,5 +209,21 @@ mod tests {
             let spelled = Parts::read(&text).unwrap().spell();
             prop_assert_eq!(Decimal::parse(&spelled), Decimal::parse(&text), "{}", spelled);
         }
+    }
+
+    const SMALL: &str = "[0-9]{1,2}";
+    const GREAT: &str = "922337203685477580[0-9]";
+
+    fn near(exponent: &'static str) -> impl Strategy<Value = String> {
+        let form = format!("-?(0|[1-9][0-9]{{0,3}})(\\.[0-9]{{1,3}})?(e-?{exponent})?");
+        prop::string::string_regex(&form).unwrap()
+    }
+
+    fn every_place_is_taken(limits: &[String], other: &str) -> Result<(), TestCaseError> {
+        let numbers: Vec<Number> = limits.iter().map(|limit| number(limit)).collect();
+        let place = |spelling: &str| -> Vec<Ordering> { limits.iter().map(|limit| compare(spelling, limit)).collect() };
+        let found = candidates(&numbers.iter().collect::<Vec<_>>()).unwrap();
+        prop_assert!(found.iter().any(|candidate| place(candidate) == place(other)), "{other} among {limits:?}");
+        Ok(())
     }
 }

@@ -20,7 +20,7 @@ use holdgate_engine::{Request, Truth};
 
 use super::{
     budget::{Exhausted, Meter},
-    goal::{Goal, Leaves},
+    goal::{CounterName, Goal, Leaves},
     group::Part,
     leaf::{Group, Leaf, Truths},
     text::{Solution, Texts},
@@ -440,11 +440,10 @@ impl Search<'_> {
             (Group::Time, Part::Time(time)) => request.time = time,
             (Group::Counter(number), Part::Count(count)) => {
                 let Some(name) = self.leaves.counter(*number) else { return };
-                let place = (name.rule.clone(), name.entry, name.per, name.by);
-                request.counts.retain(|known| (known.rule.clone(), known.entry, known.per, known.by) != place);
+                request.counts.retain(|known| !name.is_of(known));
                 if count > 1 {
-                    let (entry, per, by) = (name.entry, name.per, name.by);
-                    request.counts.push(Count { rule: name.rule, entry, per, by, count });
+                    let CounterName { rule, entry, per, by, of } = name;
+                    request.counts.push(Count { rule, entry, per, by, of: Some(of), count });
                 }
             }
             _ => {}
@@ -480,11 +479,7 @@ impl Search<'_> {
                 match (&leaf.group, &*leaf.atom) {
                     (Group::Counter(counter), Atom::Rate(Rate { over, .. })) => {
                         let count = self.leaves.counter(*counter).map_or(1, |name| {
-                            let place = (&name.rule, name.entry, name.per, name.by);
-                            let known = witness
-                                .counts
-                                .iter()
-                                .find(|known| (&known.rule, known.entry, known.per, known.by) == place);
+                            let known = witness.counts.iter().find(|known| name.is_of(known));
                             known.map_or(1, |known| known.count)
                         });
                         leaf.allowed.has(Truth::from((count > *over) != leaf.negated))

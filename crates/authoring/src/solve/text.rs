@@ -100,9 +100,13 @@ impl Texts {
             let met = values.iter().all(|leaf| leaf.of_text(""));
             return if met { self.search(&wish, Vec::new(), &texts, meter) } else { Ok(Solution::None) };
         }
-        // On the wire a text may stand for a number or a boolean, of which both were tried. Of any other text the
-        // tests of such values say the same.
+        // On the wire a text may stand for a number or a boolean. Of any other text the tests of such values say the
+        // same.
         let words = ["true".to_owned(), "false".to_owned()];
+        meter.spend(words.len() as u64 * cost)?;
+        if let Some(word) = words.iter().find(|word| wish.fits(word)) {
+            return Ok(Solution::Some(word.clone()));
+        }
         let other = vec![language::no_number(), language::none_of(&words)];
         let plain = if values.iter().all(|leaf| leaf.of_text("a")) {
             self.search(&wish, other, &texts, meter)?
@@ -120,7 +124,9 @@ impl Texts {
         texts: &[&Leaf],
         meter: &Meter,
     ) -> Result<Solution<String>, Exhausted> {
-        let mut candidates = number::candidates(&limits(values));
+        let Some(mut candidates) = number::candidates(&limits(values)) else {
+            return Ok(Solution::Open("a number is beyond comparison".into()));
+        };
         candidates.push(number::BEYOND_COMPARISON.to_owned());
         meter.spend((candidates.len() * wish.leaves.len()) as u64)?;
         if let Some(found) = candidates.iter().find(|spelling| wish.fits(spelling)) {

@@ -109,7 +109,10 @@ impl Maker<'_> {
             if tree.kind == Kind::Text {
                 return Ok(Solution::None);
             }
-            let mut candidates: Vec<Json> = number::candidates(&limits(&tree.leaves))
+            let Some(numbers) = number::candidates(&limits(&tree.leaves)) else {
+                return Ok(Solution::Open("a number is beyond comparison".into()));
+            };
+            let mut candidates: Vec<Json> = numbers
                 .iter()
                 .map(String::as_str)
                 .chain([number::BEYOND_COMPARISON])

@@ -1,7 +1,9 @@
 //! Concrete requests that questions are answered with.
 
 use holdgate_engine::{Body, Caller, Counter, Field, Mcp, Policy, Request, conditions::By};
-use holdgate_protocol::{Json, json::Object};
+use holdgate_protocol::{Hash, Json, json::Object};
+
+use super::goal::counted_by;
 
 /// 2026-01-07T12:00:00Z, a Wednesday: the time of a request where nothing is said about it.
 pub const NOON: i64 = 1_767_787_200;
@@ -51,6 +53,8 @@ pub struct Count {
     /// The length of the window in seconds.
     pub per: u64,
     pub by: By,
+    /// What is counted, where an entry that was changed counts something else; `None` for either.
+    pub of: Option<Hash>,
     pub count: u64,
 }
 
@@ -83,11 +87,12 @@ impl Witness {
     /// Calls `f` with the request as `policy` is to see it.
     pub fn with_request<T>(&self, policy: &Policy, f: impl FnOnce(&Request<'_>) -> T) -> T {
         let counted = |counter: &Counter| {
-            let rule = &policy.rule(counter.rule).id;
-            let place = (counter.entry, counter.per, counter.by);
-            let found =
-                self.counts.iter().find(|count| count.rule == *rule && (count.entry, count.per, count.by) == place);
-            Some(found.map_or(1, |count| count.count))
+            let rule = policy.rule(counter.rule);
+            let place = (&rule.id, counter.entry, counter.per, counter.by);
+            let mut found =
+                self.counts.iter().filter(|count| (&count.rule, count.entry, count.per, count.by) == place).peekable();
+            let of = found.peek().map(|_| counted_by(rule, counter.entry));
+            Some(found.find(|count| count.of.is_none() || count.of == of).map_or(1, |count| count.count))
         };
         let rates: Vec<Option<u64>> = policy.rates().iter().map(counted).collect();
         self.with_fields(|request| f(&Request { rates: &rates, ..*request }))

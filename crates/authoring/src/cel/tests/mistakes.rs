@@ -21,7 +21,24 @@ fn complain(text: &str, expected: &[&str]) {
 fn what_is_not_cel_is_said_where_it_stands() {
     complain("", &["[] Syntax: expected a value, found the end"]);
     complain("body.a and body.b", &["[and] Syntax: expected an operator, found `and`; write `&&`"]);
-    complain("not body.a", &["[not] Syntax: expected a value, found `not`; write `!`"]);
+    complain(
+        "not body.a",
+        &[
+            "[not] Syntax: expected a value, found `not`; write `!`, and the whole expression in quotes: `when: \"!body.x\"`",
+        ],
+    );
+    complain(
+        "body.x not in ['a']",
+        &["[not] Syntax: expected an operator, found `not`; write `!(x in [...])` for `x not in [...]`"],
+    );
+    complain("body.x =~ 'a'", &["[=] Syntax: unexpected `=`; write `.matches(\"...\")` behind the attribute"]);
+    complain("body.x <> 'a'", &["[>] Syntax: expected a value, found `>`; write `!=` for `<>`"]);
+    complain(
+        "1 < body.x < 5",
+        &["[<] WrongType: a comparison cannot be compared again; write `1 < x && x < 5` for `1 < x < 5`"],
+    );
+    complain("body.x == True", &["[True] UnknownAttribute: unknown attribute `True`; write `true`"]);
+    complain("body.x == FALSE", &["[FALSE] UnknownAttribute: unknown attribute `FALSE`; write `false`"]);
     complain("body.a = 1", &["[=] Syntax: unexpected `=`; write `==` to compare"]);
     complain("body.a & body.b", &["[&] Syntax: unexpected `&`; write `&&` for \"and\""]);
     complain("body.a == ", &["[] Syntax: expected a value, found the end"]);
