@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use holdgate_authoring::Diagnostic;
 use holdgate_engine::Policy;
 use holdgate_protocol::{
-    bundle::{self, PolicyRef, SignedBundle, revision},
+    bundle::{self, Needs, PolicyRef, SignedBundle, revision},
     from_b64url,
     jws::{Jwks, Keys, PrivateKey},
 };
@@ -20,6 +21,7 @@ use crate::{
     files::{self, Access},
     keys,
     output::Outcome,
+    rules,
 };
 
 /// The arguments of `holdgate build`.
@@ -35,7 +37,7 @@ pub(crate) struct Build {
     #[arg(long)]
     id: Option<String>,
     /// A number that is higher than that of the policy in force, where the file to write does not tell it
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     serial: Option<u64>,
     /// The private key of the authors (NAME.jwk); without it the bundle is not signed
     #[arg(long, value_name = "KEY.jwk")]
@@ -53,11 +55,13 @@ struct Built {
     file: String,
     /// Against the bundle that lay there; `null` if there was none.
     changes: Option<Changes>,
+    /// What the rules need and the filter of this version does not evaluate.
+    refused_for: Vec<&'static str>,
 }
 
 impl fmt::Display for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Built { policy, rules, key, file, changes } = self;
+        let Built { policy, rules, key, file, changes, refused_for } = self;
         let signed = match key {
             Some(key) => format!("signed with key {key}"),
             None => "not signed: no gateway will take it".to_owned(),
@@ -66,6 +70,7 @@ impl fmt::Display for Built {
         if let Some(changes) = changes {
             write!(f, "{changes}")?;
         }
+        f.write_str(&warning(refused_for))?;
         writeln!(f, "wrote {file}")
     }
 }
@@ -73,7 +78,7 @@ impl fmt::Display for Built {
 /// Compiles, signs and writes a bundle.
 pub(crate) fn build(arguments: &Build) -> Result<Outcome, Failure> {
     let key = arguments.sign.as_deref().map(keys::read_private).transpose()?;
-    let compilation = check::sound(&arguments.paths)?;
+    let compilation = rules::compile(&arguments.paths)?;
     let policies: Vec<&str> = compilation.policies().collect();
     let id = match (&arguments.id, policies.as_slice()) {
         (Some(id), _) => id.as_str(),
@@ -83,23 +88,35 @@ pub(crate) fn build(arguments: &Build) -> Result<Outcome, Failure> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
         return Err(Failure::Id(id.to_owned()));
     }
-    let make =
-        |serial| compilation.build(id, serial).map_err(|finding| Failure::Findings(vec![Finding::from(&finding)]));
-    let before = match previous(&arguments.out, key.as_ref()) {
-        Ok(before) => before,
-        // With a serial of its own nothing of the old bundle is needed.
-        Err(Failure::OtherKey(_)) if arguments.serial.is_some() => None,
-        Err(other) => return Err(other),
-    };
-    let bytes = match (&before, arguments.serial) {
-        (_, Some(serial)) => make(serial)?,
-        (None, None) => make(1)?,
-        (Some((before, old)), None) => {
-            let same = make(old.serial)?;
-            if same == *before { same } else { make(old.serial.checked_add(1).ok_or(Failure::LastSerial)?)? }
+    let before = previous(&arguments.out, key.as_ref())?;
+    if arguments.serial.is_none() && before.as_ref().is_some_and(|before| !before.is_own) {
+        return Err(Failure::OtherKey(arguments.out.clone()));
+    }
+    let internal = |finding: Diagnostic| Failure::Findings(vec![Finding::from(&finding)]);
+    let mut serial = arguments.serial.or(before.as_ref().map(|before| before.serial)).unwrap_or(1);
+    let (mut bytes, policy) = compilation.load(id, serial).map_err(internal)?;
+    check::sound(&compilation, &policy)?;
+    let mut changes = None;
+    if let Some(Previous { bytes: there, serial: before, is_own }) = before {
+        let is_same = there == bytes;
+        if !is_same && arguments.serial.is_none() {
+            let next = serial.checked_add(1).ok_or(Failure::LastSerial)?;
+            bytes = match with_serial(&bytes, serial, next) {
+                Some(bytes) => bytes,
+                None => compilation.build(id, next).map_err(internal)?,
+            };
+            serial = next;
+        } else if !is_same && serial <= before {
+            let file = arguments.out.clone();
+            return Err(Failure::SerialNotHigher { file, there: before, serial });
         }
-    };
-    let new: AnyBundle = read(&arguments.out, &bytes)?;
+        if is_same {
+            changes = Some(Changes::none(compilation.rules()));
+        } else {
+            let old = bundle::read(&there).map_err(|_| Failure::NoBundle(arguments.out.clone()))?;
+            changes = is_own.then(|| Changes::to_policy(&old, &policy));
+        }
+    }
     let content = match &key {
         Some(key) => {
             let mut content = serde_json::to_vec(&SignedBundle::sign(&bytes, key)).map_err(Failure::Encode)?;
@@ -110,35 +127,56 @@ pub(crate) fn build(arguments: &Build) -> Result<Outcome, Failure> {
     };
     files::write(&arguments.out, &content, Access::Public)?;
     Outcome::good(&Built {
-        policy: PolicyRef { id: id.to_owned(), rev: revision(&bytes), serial: new.serial },
+        policy: PolicyRef { id: id.to_owned(), rev: revision(&bytes), serial },
         rules: compilation.rules(),
         key: key.as_ref().map(|key| key.kid().to_string()),
         file: arguments.out.display().to_string(),
-        changes: before.map(|(_, old)| Changes::between(&old, &new)),
+        changes,
+        refused_for: refused_for(policy.needs()),
     })
 }
 
-/// The bundle that lies where the new one goes, if this author made it.
-fn previous(out: &Path, key: Option<&PrivateKey>) -> Result<Option<(Vec<u8>, AnyBundle)>, Failure> {
+/// The bundle that lies where the new one goes.
+struct Previous {
+    bytes: Vec<u8>,
+    serial: u64,
+    /// Whether this author made it: with the same key, or unsigned as the new one.
+    is_own: bool,
+}
+
+fn previous(out: &Path, key: Option<&PrivateKey>) -> Result<Option<Previous>, Failure> {
     if !out.is_file() {
         return Ok(None);
     }
     let content = files::read(out)?;
     let signed = serde_json::from_slice::<SignedBundle>(&content).ok();
-    let bytes = match (key, signed) {
+    let (bytes, is_own) = match (key, signed) {
         (Some(key), Some(signed)) => {
             let keys = Keys::new(&Jwks { keys: vec![key.to_public_jwk()] });
             let keys = keys.map_err(|problem| Failure::Key { path: out.to_owned(), problem })?;
-            signed.open(&keys).map_err(|_| Failure::OtherKey(out.to_owned()))?
+            let is_own = signed.open(&keys).is_ok();
+            (from_b64url(&signed.bundle).unwrap_or_default(), is_own)
         }
-        (None, None) => content,
-        (Some(_), None) if bundle::read::<serde_json::Value>(&content).is_err() => {
-            return Err(Failure::NoBundle(out.to_owned()));
-        }
-        (Some(_), None) | (None, Some(_)) => return Err(Failure::OtherKey(out.to_owned())),
+        (None, Some(signed)) => (from_b64url(&signed.bundle).unwrap_or_default(), false),
+        (key, None) => (content, key.is_none()),
     };
-    let old = bundle::read(&bytes).map_err(|_| Failure::NoBundle(out.to_owned()))?;
-    Ok(Some((bytes, old)))
+    let serial = serial(&bytes).ok_or_else(|| Failure::NoBundle(out.to_owned()))?;
+    Ok(Some(Previous { bytes, serial, is_own }))
+}
+
+/// The serial of a bundle, which is its last member: `serial` sorts behind all others.
+fn serial(bytes: &[u8]) -> Option<u64> {
+    let bytes = bytes.strip_suffix(b"}")?;
+    let digits = bytes.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, digits) = bytes.split_at_checked(bytes.len() - digits)?;
+    str::from_utf8(digits).ok().filter(|_| rest.ends_with(b",\"serial\":"))?.parse().ok()
+}
+
+/// The bytes of a bundle under another serial.
+fn with_serial(bytes: &[u8], from: u64, to: u64) -> Option<Vec<u8>> {
+    let end = |serial: u64| format!(",\"serial\":{serial}}}");
+    let rest = bytes.strip_suffix(end(from).as_bytes())?;
+    Some([rest, end(to).as_bytes()].concat())
 }
 
 /// A bundle whose signature is good.
@@ -146,11 +184,13 @@ fn previous(out: &Path, key: Option<&PrivateKey>) -> Result<Option<(Vec<u8>, Any
 struct Verified {
     #[serde(flatten)]
     policy: PolicyRef,
+    /// As in [`Built`].
+    refused_for: Vec<&'static str>,
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}the signature is good", describe(&self.policy))
+        writeln!(f, "{}{}the signature is good", describe(&self.policy), warning(&self.refused_for))
     }
 }
 
@@ -160,7 +200,7 @@ pub(crate) fn verify(file: &Path, keys: &Path) -> Result<Outcome, Failure> {
     let signed = read_signed(file)?;
     let bytes = signed.open(&keys).map_err(|problem| Failure::Bundle { file: file.to_owned(), problem })?;
     let policy = Policy::load(&bytes).map_err(|problem| Failure::Load { file: file.to_owned(), problem })?;
-    Outcome::good(&Verified { policy: policy.reference().clone() })
+    Outcome::good(&Verified { policy: policy.reference().clone(), refused_for: refused_for(policy.needs()) })
 }
 
 /// Reads a signed bundle without a look at its signature.
@@ -184,6 +224,20 @@ pub(crate) fn policy(signed: &SignedBundle) -> Option<Policy> {
 
 fn read(file: &Path, bytes: &[u8]) -> Result<AnyBundle, Failure> {
     bundle::read(bytes).map_err(|problem| Failure::Bundle { file: file.to_owned(), problem })
+}
+
+/// What rules need and the filter of this version does not evaluate: it refuses such a bundle.
+pub(crate) fn refused_for(needs: &Needs) -> Vec<&'static str> {
+    let not_evaluated = [(needs.mcp, "mcp"), (needs.rates, "rate")];
+    not_evaluated.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what).collect()
+}
+
+/// What is said of that to people.
+pub(crate) fn warning(refused_for: &[&str]) -> String {
+    if refused_for.is_empty() {
+        return String::new();
+    }
+    format!("needs {}: filters of this version refuse it\n", refused_for.join(", "))
 }
 
 pub(crate) fn describe(reference: &PolicyRef) -> String {

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use holdgate_protocol::bundle::{Bundle, Effect, Rule};
+use holdgate_engine::Policy;
+use holdgate_protocol::{
+    Requirement,
+    bundle::{Bundle, Effect, Rule},
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -37,21 +41,39 @@ struct ChangedRule {
 impl Changes {
     /// From `old` to `new`, in the order of `new`; the order of rules is no difference.
     pub(crate) fn between(old: &AnyBundle, new: &AnyBundle) -> Self {
-        let mut before: BTreeMap<&str, &Rule<Value>> = old.rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
-        let mut changes = Changes { renamed_from: (old.id != new.id).then(|| old.id.clone()), ..Changes::default() };
-        for rule in &new.rules {
-            let Some(was) = before.remove(rule.id.as_str()) else {
+        Changes::find(old, &new.id, &new.rules, |rule| new.requirements.get(rule.approval?.requirement))
+    }
+
+    /// As [`Changes::between`], where the new one is loaded.
+    pub(crate) fn to_policy(old: &AnyBundle, new: &Policy) -> Self {
+        Changes::find(old, &new.reference().id, new.rules(), |rule| new.requirement(rule))
+    }
+
+    /// Nothing changed in so many rules.
+    pub(crate) fn none(unchanged: usize) -> Self {
+        Changes { unchanged, ..Changes::default() }
+    }
+
+    fn find<'n, C>(
+        old: &AnyBundle,
+        id: &str,
+        rules: &'n [Rule<C>],
+        requirement: impl Fn(&Rule<C>) -> Option<&'n Requirement>,
+    ) -> Self {
+        let mut gone: BTreeMap<&str, &Rule<Value>> = old.rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+        let mut changes = Changes { renamed_from: (old.id != id).then(|| old.id.clone()), ..Changes::default() };
+        for rule in rules {
+            let Some(was) = gone.remove(rule.id.as_str()) else {
                 changes.added.push(RuleLine { id: rule.id.clone(), effect: rule.effect });
                 continue;
             };
-            let approval = |bundle: &AnyBundle, rule: &Rule<Value>| {
-                rule.approval.map(|approval| (bundle.requirements.get(approval.requirement).cloned(), approval.wait))
-            };
+            let before = was.approval.map(|approval| (old.requirements.get(approval.requirement), approval.wait));
+            let after = rule.approval.map(|approval| (requirement(rule), approval.wait));
             let parts = [
                 ("effect", was.effect != rule.effect),
                 ("mode", was.mode != rule.mode),
                 ("conditions", was.hash != rule.hash),
-                ("approval", approval(old, was) != approval(new, rule)),
+                ("approval", before != after),
                 ("reason", was.reason != rule.reason),
                 ("controls", was.controls != rule.controls),
             ];
@@ -62,7 +84,7 @@ impl Changes {
                 changes.changed.push(ChangedRule { id: rule.id.clone(), effect: rule.effect, parts });
             }
         }
-        let removed = old.rules.iter().filter(|rule| before.contains_key(rule.id.as_str()));
+        let removed = old.rules.iter().filter(|rule| gone.contains_key(rule.id.as_str()));
         changes.removed = removed.map(|rule| RuleLine { id: rule.id.clone(), effect: rule.effect }).collect();
         changes
     }

@@ -5,6 +5,7 @@ mod sarif;
 use std::{fmt, path::PathBuf};
 
 use holdgate_authoring::{Budget, Compilation, Diagnostic, Severity};
+use holdgate_engine::Policy;
 use serde::{Serialize, Serializer};
 
 use crate::{
@@ -123,17 +124,18 @@ pub(crate) fn run(paths: &[PathBuf], strict: bool) -> Result<Outcome, Failure> {
     Ok(Outcome::new(&CheckReport { policies, rules, errors, warnings, findings }, exit)?.with_foreign(sarif))
 }
 
-/// The files together, if nothing in them is an error.
-pub(crate) fn sound(paths: &[PathBuf]) -> Result<Compilation, Failure> {
-    let (compilation, mut findings) = examine(&files::read_rule_files(paths)?)?;
-    findings.retain(|finding| finding.severity == Severity::Error);
-    if findings.is_empty() { Ok(compilation) } else { Err(Failure::Findings(findings)) }
+/// Fails if something in the files is an error; `policy` is what they make together.
+pub(crate) fn sound(compilation: &Compilation, policy: &Policy) -> Result<(), Failure> {
+    let findings = holdgate_authoring::lint(compilation, policy, Budget::default());
+    let errors = findings.iter().filter(|finding| finding.severity == Severity::Error);
+    let errors: Vec<Finding> = errors.map(Finding::from).collect();
+    if errors.is_empty() { Ok(()) } else { Err(Failure::Findings(errors)) }
 }
 
 /// The files together, and what can be found only when all is looked at together.
 fn examine(files: &[(String, Vec<u8>)]) -> Result<(Compilation, Vec<Finding>), Failure> {
     let compilation = rules::compile_files(files)?;
-    let policy = rules::load(&compilation)?;
+    let (_, policy) = rules::load(&compilation)?;
     let findings = holdgate_authoring::lint(&compilation, &policy, Budget::default());
     Ok((compilation, findings.iter().map(Finding::from).collect()))
 }

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use holdgate_authoring::{Answered, Budget, Change, Diff, Kind};
 use holdgate_engine::Policy;
-use holdgate_protocol::{Requirement, bundle, bundle::Effect};
+use holdgate_protocol::{Pointer, Requirement, bundle, bundle::Effect};
 use serde::Serialize;
 
 use crate::{
     changes::{Changes, word},
+    explain::span,
     failure::Failure,
     output::{Exit, Outcome},
     prove::verdict,
-    replay::{Format, Judge, Reader, parts},
+    replay::{Format, Judge, Reader, endpoint, parts},
     rules,
 };
 
@@ -35,7 +36,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "KIND")]
     from: Option<Format>,
     /// The path of an MCP endpoint in the logs; may be given several times
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = endpoint)]
     mcp: Vec<String>,
     /// The most steps that one question may take; what would take more is left open
     #[arg(long, value_name = "STEPS", default_value_t = Budget::default().steps)]
@@ -71,6 +72,8 @@ struct Region {
     kind: &'static str,
     old: Side,
     new: Side,
+    /// What differs between two requirements.
+    differs: Vec<String>,
     request: String,
 }
 
@@ -97,6 +100,10 @@ impl Meaning {
                 Kind::RequirementChanged => "requirement_changed",
                 Kind::Stricter => "stricter",
             },
+            differs: match (&old.requirement, &new.requirement) {
+                (Some(old), Some(new)) => differences(old, new),
+                _ => Vec::new(),
+            },
             old: side(old),
             new: side(new),
             request: witness.to_yaml(),
@@ -117,20 +124,70 @@ impl Meaning {
 impl fmt::Display for Meaning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Meaning { more_permissive, regions, complete, open } = self;
-        for Region { kind, old, new, request } in regions {
+        for Region { kind, old, new, differs, request } in regions {
             let kind = kind.replace('_', " ");
-            writeln!(f, "{kind}: {old} -> {new}\n  {request}")?;
+            writeln!(f, "{kind}: {old} -> {new}")?;
+            if !differs.is_empty() {
+                writeln!(f, "  {}", differs.join(", "))?;
+            }
+            writeln!(f, "  {request}")?;
         }
         if regions.is_empty() && *complete {
             writeln!(f, "no request has another verdict or requirement")?;
         }
-        open.iter().try_for_each(|why| writeln!(f, "left open: {why}"))?;
+        let mut told = BTreeMap::<&str, usize>::new();
+        open.iter().for_each(|why| *told.entry(why).or_default() += 1);
+        for (why, times) in told {
+            let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
+            writeln!(f, "left open: {why}{times}")?;
+        }
         match *more_permissive {
             "no" => writeln!(f, "nothing became more permissive: proved"),
             "yes" => writeln!(f, "more permissive than before"),
             _ => writeln!(f, "whether anything became more permissive could not be decided"),
         }
     }
+}
+
+/// What a requirement asks otherwise than another one.
+fn differences(old: &Requirement, new: &Requirement) -> Vec<String> {
+    let mut differs = Vec::new();
+    let factors = |requirement: &Requirement| {
+        let factors = requirement.factors.iter().map(|factor| format!("{} x {}", factor.approvals, factor.role));
+        factors.collect::<Vec<_>>().join(" + ")
+    };
+    let reason = |requirement: &Requirement| if requirement.reason { "required" } else { "optional" }.to_owned();
+    let show = |requirement: &Requirement| match &requirement.show {
+        None => "everything".to_owned(),
+        Some(parts) if parts.is_empty() => "nothing".to_owned(),
+        Some(parts) => parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+    };
+    for (name, old, new) in [
+        ("factors", factors(old), factors(new)),
+        ("decide_within", span(old.decide_within), span(new.decide_within)),
+        ("use_within", span(old.use_within), span(new.use_within)),
+        ("reason", reason(old), reason(new)),
+        ("show", show(old), show(new)),
+    ] {
+        if old != new {
+            differs.push(format!("{name} {old} -> {new}"));
+        }
+    }
+    let mut list = |name: &str, old: Vec<String>, new: Vec<String>| {
+        let missing = |of: &[String], from: &[String]| {
+            let missing = of.iter().filter(|item| !from.contains(item)).map(String::as_str);
+            missing.collect::<Vec<_>>().join(" ")
+        };
+        for (verb, items) in [("loses", missing(&old, &new)), ("gains", missing(&new, &old))] {
+            if !items.is_empty() {
+                differs.push(format!("{name} {verb} {items}"));
+            }
+        }
+    };
+    let pointers = |pointers: &[Pointer]| pointers.iter().map(ToString::to_string).collect();
+    list("redact", pointers(&old.redact), pointers(&new.redact));
+    list("unbind", old.unbind.clone(), new.unbind.clone());
+    differs
 }
 
 impl fmt::Display for Side {
@@ -245,6 +302,7 @@ impl fmt::Display for Report {
                 writeln!(f, "  {} -> {}: {count}{uncertain}, first {first}", word(*from), word(*to))?;
             }
         }
-        write!(f, "{meaning}")
+        write!(f, "{meaning}")?;
+        if meaning.open.is_empty() { Ok(()) } else { writeln!(f, "more may be decided with a higher `--budget`") }
     }
 }

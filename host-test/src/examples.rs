@@ -4,7 +4,9 @@ mod shown;
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use holdgate_authoring::coverage::Coverage;
+use holdgate_authoring::{Example, Expectation, RuleExpectation, coverage::Coverage};
+use holdgate_engine::Policy;
+use holdgate_protocol::bundle::Mode;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use serde::Serialize;
 
@@ -35,17 +37,22 @@ struct TestResult {
     /// Both in words, where they differ.
     expected: Option<String>,
     actual: Option<String>,
+    /// What helps to see why.
+    note: Option<String>,
 }
 
 impl fmt::Display for TestRun {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for test in &self.tests {
-            let TestResult { file, line, column, name, expected: Some(expected), actual: Some(actual), .. } = test
+            let TestResult { file, line, column, name, expected: Some(expected), actual: Some(actual), note, .. } =
+                test
             else {
                 continue;
             };
             writeln!(f, "{file}:{line}:{column}: test `{name}` failed")?;
-            writeln!(f, "  expected: {expected}\n  actual:   {actual}\n")?;
+            writeln!(f, "  expected: {expected}\n  actual:   {actual}")?;
+            note.iter().try_for_each(|note| writeln!(f, "  note:     {note}"))?;
+            writeln!(f)?;
         }
         match self.failed {
             0 => writeln!(f, "{} passed", self.passed)?,
@@ -59,7 +66,7 @@ impl fmt::Display for TestRun {
 /// asked for.
 pub(crate) fn run(paths: &[PathBuf], least: Option<f64>) -> Result<Outcome, Failure> {
     let compilation = rules::compile(paths)?;
-    let policy = rules::load(&compilation)?;
+    let (_, policy) = rules::load(&compilation)?;
     let mut tests = Vec::new();
     let mut coverage = Coverage::new(&policy);
     for (file, example) in compilation.tests() {
@@ -71,6 +78,7 @@ pub(crate) fn run(paths: &[PathBuf], least: Option<f64>) -> Result<Outcome, Fail
             column: example.at.column,
             name: example.name.clone(),
             passed: expected.is_none(),
+            note: expected.is_some().then(|| in_shadow(example, &policy)).flatten(),
             expected,
             actual,
         });
@@ -83,6 +91,19 @@ pub(crate) fn run(paths: &[PathBuf], least: Option<f64>) -> Result<Outcome, Fail
     let run = TestRun { passed, failed: tests.len() - passed, tests, coverage };
     let exit = if run.failed == 0 && run.coverage.is_enough() { Exit::Good } else { Exit::Findings };
     Ok(Outcome::new(&run, exit)?.with_foreign(junit(&run)?))
+}
+
+/// Says of a rule that a test expects to decide that it cannot.
+fn in_shadow(example: &Example, policy: &Policy) -> Option<String> {
+    let Expectation { rule, rules, .. } = &example.expect;
+    let decides = match rule {
+        Some(RuleExpectation::Rule(id)) => Some(id),
+        Some(RuleExpectation::NoRule) | None => None,
+    };
+    let mut expected = decides.into_iter().chain(rules.iter().flatten());
+    let is_shadow =
+        |id: &&String| policy.rules().iter().any(|rule| rule.mode == Mode::Shadow && rule.id == id.as_str());
+    expected.find(is_shadow).map(|id| format!("`{id}` is in shadow mode, and has no part in a verdict"))
 }
 
 /// One suite for each file.

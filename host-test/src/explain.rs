@@ -1,8 +1,7 @@
 //! `holdgate explain`.
 
 use std::{
-    fmt,
-    io::{self, Read as _},
+    fmt, io,
     path::{Path, PathBuf},
 };
 
@@ -32,8 +31,8 @@ pub(crate) struct Explain {
     /// The request of a test of this name
     #[arg(long, value_name = "NAME", conflicts_with = "request")]
     test: Option<String>,
-    /// Rule files, folders of them, or a bundle
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    /// A rule file, a folder of them, or a bundle; may be given several times
+    #[arg(long, required = true, value_name = "PATH")]
     policy: Vec<PathBuf>,
     /// How many rules that nearly matched are shown
     #[arg(long, value_name = "N", default_value_t = 5)]
@@ -116,11 +115,9 @@ pub(crate) fn run(arguments: &Explain) -> Result<Outcome, Failure> {
 
 fn read(policy: &Policy, file: &Path) -> Result<Example, Failure> {
     let (name, bytes) = if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map_err(|cause| files::failed("read", file, cause))?;
-        ("standard input".to_owned(), bytes)
+        ("standard input".to_owned(), files::read_bounded(file, io::stdin().lock())?)
     } else {
-        (file.display().to_string(), files::read(file)?)
+        (file.display().to_string(), files::read_source(file)?)
     };
     let findings = |found: Vec<_>| Failure::Findings(found.iter().map(Finding::from).collect());
     explain::read_request(policy, &name, &bytes).map_err(findings)
@@ -229,7 +226,7 @@ fn at(place: &Option<String>) -> String {
 }
 
 /// In the largest unit that gives a whole number.
-fn span(seconds: u64) -> String {
+pub(crate) fn span(seconds: u64) -> String {
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm')];
     let unit = units.into_iter().find(|(length, _)| seconds.is_multiple_of(*length));
     let (length, unit) = unit.unwrap_or((1, 's'));

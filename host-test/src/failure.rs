@@ -43,6 +43,8 @@ pub(crate) enum Failure {
     Exists(PathBuf),
     #[error("`{}` does not name a file", .0.display())]
     NoName(PathBuf),
+    #[error("`{}` is a folder; add a name for the key: `{}`", .0.display(), .0.join("NAME").display())]
+    FolderForKey(PathBuf),
     #[error("`{}` has no rule files (*.yaml or *.yml)", .0.display())]
     NoRuleFiles(PathBuf),
     #[error("`{0}` is laid out in a way in which its meaning or its comments would not be kept; it stays as it is")]
@@ -59,10 +61,20 @@ pub(crate) enum Failure {
     NeedsId(String),
     #[error("`{0}` is not an id: write letters, digits, `.`, `_` and `-`")]
     Id(String),
+    #[error("`{0}` is not the name of a policy: write a letter, and then letters, digits, `.`, `_` and `-`")]
+    PolicyName(String),
+    #[error("`{}` is a bundle, and rule files are asked for: `holdgate verify` checks a bundle, `holdgate explain --policy` looks into it", .0.display())]
+    BundleForRules(PathBuf),
+    #[error("cannot write `{}`: there is no folder `{}`; make it first", .file.display(), .folder.display())]
+    NoFolder { file: PathBuf, folder: PathBuf },
+    #[error("`{}` is a set of public keys; `--sign` takes the private one (NAME.jwk)", .0.display())]
+    PublicKey(PathBuf),
     #[error("`{}` is there and is not signed with this key, so its serial does not count; say the next one with `--serial`", .0.display())]
     OtherKey(PathBuf),
     #[error("`{}` is there and is no bundle; choose another name", .0.display())]
     NoBundle(PathBuf),
+    #[error("`{}` has the serial {there} and other content: no gateway takes the serial {serial} after it; say a higher one, or leave `--serial` out", .file.display())]
+    SerialNotHigher { file: PathBuf, there: u64, serial: u64 },
     #[error("the highest serial is reached; start again under another id")]
     LastSerial,
     #[error("set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed")]

@@ -1,13 +1,14 @@
 //! Files: read with errors that name them, written whole or not at all.
 
 use std::{
+    collections::HashSet,
     fs, io,
-    io::Write as _,
+    io::{Read, Write as _},
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
 };
 
-use crate::failure::Failure;
+use crate::{failure::Failure, rules};
 
 /// The permissions of a file that is written.
 #[derive(Clone, Copy)]
@@ -22,6 +23,20 @@ pub(crate) enum Access {
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     fs::read(path).map_err(|cause| failed("read", path, cause))
+}
+
+/// Reads a file in the language of rules, and no more of it than shows that it is too long.
+pub(crate) fn read_source(path: &Path) -> Result<Vec<u8>, Failure> {
+    let file = fs::File::open(path).map_err(|cause| failed("read", path, cause))?;
+    read_bounded(path, file)
+}
+
+/// As [`read_source`], of what is open already.
+pub(crate) fn read_bounded(path: &Path, source: impl Read) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let most = holdgate_authoring::MAX_BYTES as u64 + 1;
+    source.take(most).read_to_end(&mut bytes).map_err(|cause| failed("read", path, cause))?;
+    Ok(bytes)
 }
 
 /// Reads a JSON file; `expected` says what it should be.
@@ -49,25 +64,34 @@ pub(crate) fn read_rule_files(paths: &[PathBuf]) -> Result<Vec<(String, Vec<u8>)
         }
         files.extend(found);
     }
-    // A file that is named twice is one file.
-    let mut unique: Vec<PathBuf> = Vec::new();
-    for file in files {
-        if !unique.contains(&file) {
-            unique.push(file);
+    // A file that is named twice is one file, however it is named.
+    let mut seen = HashSet::new();
+    files.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
+    let read = |path: PathBuf| {
+        let bytes = read_source(&path)?;
+        if rules::is_bundle(&bytes) {
+            Err(Failure::BundleForRules(path))
+        } else {
+            Ok((path.display().to_string(), bytes))
         }
-    }
-    unique.into_iter().map(|path| Ok((path.display().to_string(), read(&path)?))).collect()
+    };
+    files.into_iter().map(read).collect()
 }
 
 fn is_rule_file(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    path.is_file() && matches!(extension, Some("yaml" | "yml"))
+    // What editors leave behind is hidden.
+    let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    path.is_file() && !is_hidden && matches!(extension, Some("yaml" | "yml"))
 }
 
-/// Writes a file in one step: a reader sees the old content or the new.
+/// Writes a file in one step: a reader sees the old content or the new. A symbolic link stays one; what it leads to is
+/// written.
 pub(crate) fn write(path: &Path, content: &[u8], access: Access) -> Result<(), Failure> {
-    let temporary = prepare(path, content, access)?;
-    temporary.persist(path).map_err(|error| failed("write", path, error.error))?;
+    let end = if path.is_symlink() { path.canonicalize() } else { Ok(path.to_owned()) };
+    let end = end.map_err(|cause| failed("write", path, cause))?;
+    let temporary = prepare(&end, content, access)?;
+    temporary.persist(&end).map_err(|error| failed("write", path, error.error))?;
     Ok(())
 }
 
@@ -98,7 +122,11 @@ fn prepare(path: &Path, content: &[u8], access: Access) -> Result<tempfile::Name
         file.as_file().sync_all()?;
         Ok(file)
     };
-    make().map_err(|cause| failed("write", path, cause))
+    if !folder.is_dir() {
+        return Err(Failure::NoFolder { file: path.to_owned(), folder: folder.to_owned() });
+    }
+    // The error as it is has the name of the temporary file.
+    make().map_err(|cause: io::Error| failed("write", path, cause.kind().into()))
 }
 
 pub(crate) fn failed(action: &'static str, path: &Path, cause: io::Error) -> Failure {

@@ -19,13 +19,18 @@ struct FormatReport {
     check: bool,
     /// Files with another layout.
     changed: Vec<String>,
+    /// What each of them has that an editor may not show.
+    #[serde(skip)]
+    marks: Vec<&'static str>,
     unchanged: usize,
 }
 
 impl fmt::Display for FormatReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let said = if self.check { "is not formatted; run `holdgate fmt`" } else { "formatted" };
-        self.changed.iter().try_for_each(|file| writeln!(f, "{file}: {said}"))?;
+        for (file, marks) in self.changed.iter().zip(&self.marks) {
+            writeln!(f, "{file}: {said}{marks}")?;
+        }
         if self.changed.is_empty() {
             writeln!(f, "{} formatted already", count(self.unchanged, "file"))?;
         }
@@ -39,7 +44,10 @@ pub(crate) fn run(paths: &[PathBuf], check: bool) -> Result<Outcome, Failure> {
     let mut findings = Vec::new();
     for (name, bytes) in files::read_rule_files(paths)? {
         match format(&name, &bytes) {
-            Ok(formatted) => outcomes.push((name, (formatted.as_bytes() != bytes).then_some(formatted))),
+            Ok(formatted) => {
+                let marks = marks(&bytes);
+                outcomes.push((name, (formatted.as_bytes() != bytes).then_some((formatted, marks))));
+            }
             Err(FormatError::Mistakes(mistakes)) => findings.extend(mistakes.iter().map(Finding::from)),
             Err(FormatError::NotKept) => return Err(Failure::NotFormatted(name)),
         }
@@ -47,9 +55,9 @@ pub(crate) fn run(paths: &[PathBuf], check: bool) -> Result<Outcome, Failure> {
     if !findings.is_empty() {
         return Err(Failure::Findings(findings));
     }
-    let mut report = FormatReport { check, changed: Vec::new(), unchanged: 0 };
+    let mut report = FormatReport { check, changed: Vec::new(), marks: Vec::new(), unchanged: 0 };
     for (name, formatted) in outcomes {
-        let Some(formatted) = formatted else {
+        let Some((formatted, marks)) = formatted else {
             report.unchanged += 1;
             continue;
         };
@@ -57,7 +65,18 @@ pub(crate) fn run(paths: &[PathBuf], check: bool) -> Result<Outcome, Failure> {
             files::write(name.as_ref(), formatted.as_bytes(), Access::Kept)?;
         }
         report.changed.push(name);
+        report.marks.push(marks);
     }
     let exit = if check && !report.changed.is_empty() { Exit::Findings } else { Exit::Good };
     Outcome::new(&report, exit)
+}
+
+/// What an editor may not show of a file, and `fmt` takes out.
+fn marks(bytes: &[u8]) -> &'static str {
+    match (bytes.starts_with(b"\xef\xbb\xbf"), bytes.windows(2).any(|pair| pair == b"\r\n")) {
+        (true, true) => " (it has a byte-order mark, and lines that end with CR LF)",
+        (true, false) => " (it has a byte-order mark)",
+        (false, true) => " (its lines end with CR LF)",
+        (false, false) => "",
+    }
 }

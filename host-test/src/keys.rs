@@ -33,6 +33,12 @@ impl fmt::Display for Generated {
 
 /// Makes a key pair and says where it lies.
 pub(crate) fn generate(out: &Path) -> Result<Outcome, Failure> {
+    if out.file_name().is_some() && (out.is_dir() || out.as_os_str().as_encoded_bytes().ends_with(b"/")) {
+        return Err(Failure::FolderForKey(out.to_owned()));
+    }
+    // Who writes the ending of one of the two files means the name before it.
+    let name = out.to_str().and_then(|text| text.strip_suffix(".jwk").or(text.strip_suffix(".jwks.json")));
+    let out = name.map_or(out, Path::new);
     let (private, public) = (with_ending(out, ".jwk")?, with_ending(out, ".jwks.json")?);
     if let Some(there) = [&private, &public].into_iter().find(|path| path.symlink_metadata().is_ok()) {
         return Err(Failure::Exists(there.clone()));
@@ -51,6 +57,9 @@ pub(crate) fn generate(out: &Path) -> Result<Outcome, Failure> {
 
 /// Reads a private key, unless others can read it too.
 pub(crate) fn read_private(path: &Path) -> Result<PrivateKey, Failure> {
+    if files::read_json::<Jwks>(path, "a private key (JWK)").is_ok() {
+        return Err(Failure::PublicKey(path.to_owned()));
+    }
     let metadata = fs::metadata(path).map_err(|cause| files::failed("read", path, cause))?;
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {

@@ -68,7 +68,7 @@ enum Result {
 /// Proves or refutes what the files claim.
 pub(crate) fn run(arguments: &Prove) -> std::result::Result<Outcome, Failure> {
     let compilation = rules::compile(&arguments.paths)?;
-    let policy = rules::load(&compilation)?;
+    let (_, policy) = rules::load(&compilation)?;
     let solver = Solver::new(Budget { steps: arguments.budget });
     let mut report = Report { proved: 0, refuted: 0, possible: 0, unknown: 0, proofs: Vec::new() };
     for (file, proof) in compilation.proofs() {

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::{
     failure::Failure,
     forecast::{ASSUMPTIONS, Queue},
-    output::Outcome,
+    output::{Exit, Outcome},
     rules,
 };
 
@@ -27,14 +27,14 @@ pub(crate) struct Replay {
     /// Logs, also compressed by gzip
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Rule files, folders of them, or a bundle
-    #[arg(long, required = true, num_args = 1.., value_name = "PATH")]
+    /// A rule file, a folder of them, or a bundle; may be given several times
+    #[arg(long, required = true, value_name = "PATH")]
     policy: Vec<PathBuf>,
     /// What the logs are; found out by itself if left out
     #[arg(long, value_name = "KIND")]
     from: Option<Format>,
     /// The path of an MCP endpoint; may be given several times
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = endpoint)]
     mcp: Vec<String>,
     /// How many agents are shown
     #[arg(long, value_name = "N", default_value_t = 10)]
@@ -53,6 +53,11 @@ const MAX_REVIEWERS: i64 = 10_000;
 fn duration(text: &str) -> Result<u64, String> {
     holdgate_protocol::duration::seconds(text)
         .ok_or_else(|| "write a whole number from 1 and a unit: `45s`, `10m`, `1h`".into())
+}
+
+/// The path of an MCP endpoint.
+pub(crate) fn endpoint(text: &str) -> Result<String, String> {
+    if text.starts_with('/') { Ok(text.to_owned()) } else { Err("write a path that starts with `/`".into()) }
 }
 
 /// Judges every record of the logs, and adds up.
@@ -79,7 +84,12 @@ pub(crate) fn run(arguments: &Replay) -> Result<Outcome, Failure> {
     }
     reader.done();
     let load = arguments.reviewers.map(|reviewers| load(&tally, reviewers, arguments.handling));
-    Outcome::good(&tally.report(judge.bundle(), arguments.top, load))
+    let exit = match tally.bad.count {
+        bad if bad == tally.records => Exit::Usage,
+        0 => Exit::Good,
+        _ => Exit::Findings,
+    };
+    Outcome::new(&tally.report(&judge, arguments.top, load), exit)
 }
 
 /// How the reviewers would keep up in a mean hour of the record, and in its busiest one.

@@ -23,10 +23,23 @@ pub(crate) fn compile_files(files: &[(String, Vec<u8>)]) -> Result<Compilation, 
         .map_err(|findings| Failure::Findings(findings.iter().map(Finding::from).collect()))
 }
 
-/// The bytes of an unsigned bundle for use on the spot.
-pub(crate) fn bytes(compilation: &Compilation) -> Result<Vec<u8>, Failure> {
+/// The bytes of an unsigned bundle for use on the spot, and the policy that they are.
+pub(crate) fn load(compilation: &Compilation) -> Result<(Vec<u8>, Policy), Failure> {
     let id = compilation.policies().collect::<Vec<_>>().join("+");
-    compilation.build(&id, 1).map_err(|finding| Failure::Findings(vec![Finding::from(&finding)]))
+    compilation.load(&id, 1).map_err(|finding| Failure::Findings(vec![Finding::from(&finding)]))
+}
+
+/// The bytes of the bundle that the content of a file is, signed or not.
+fn bundle_in(content: Vec<u8>) -> Option<Vec<u8>> {
+    let signed = serde_json::from_slice::<SignedBundle>(&content).ok();
+    let bytes = signed.and_then(|signed| from_b64url(&signed.bundle)).unwrap_or(content);
+    bundle::read::<serde_json::Value>(&bytes).is_ok().then_some(bytes)
+}
+
+/// Whether the content of a file is a bundle, and so no rule file.
+pub(crate) fn is_bundle(content: &[u8]) -> bool {
+    // Most rule files show by their first character that they are none.
+    content.starts_with(b"{") && bundle_in(content.to_vec()).is_some()
 }
 
 /// The bytes of a policy to look at: those of a bundle, signed or not, or of rule files compiled together.
@@ -40,20 +53,10 @@ pub(crate) fn any_policy(paths: &[PathBuf]) -> Result<Vec<u8>, Failure> {
 pub(crate) fn policy_and_source(paths: &[PathBuf]) -> Result<(Vec<u8>, Option<Compilation>), Failure> {
     if let [path] = paths
         && path.is_file()
+        && let Some(bytes) = bundle_in(files::read(path)?)
     {
-        let content = files::read(path)?;
-        let signed = serde_json::from_slice::<SignedBundle>(&content).ok();
-        let content = signed.and_then(|signed| from_b64url(&signed.bundle)).unwrap_or(content);
-        if bundle::read::<serde_json::Value>(&content).is_ok() {
-            return Ok((content, None));
-        }
+        return Ok((bytes, None));
     }
     let compilation = compile(paths)?;
-    Ok((bytes(&compilation)?, Some(compilation)))
-}
-
-/// The policy that the files make together.
-pub(crate) fn load(compilation: &Compilation) -> Result<Policy, Failure> {
-    let id = compilation.policies().collect::<Vec<_>>().join("+");
-    Policy::load(&bytes(compilation)?).map_err(|problem| Failure::Load { file: id.into(), problem })
+    Ok((load(&compilation)?.0, Some(compilation)))
 }

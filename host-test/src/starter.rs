@@ -16,6 +16,9 @@ use crate::{
 /// The file to start from, with `NAME` where the policy's name goes.
 const STARTER: &str = include_str!("starter.yaml");
 
+/// Words that are no texts to some reader of YAML.
+const NO_TEXTS: [&str; 9] = ["n", "no", "false", "off", "y", "yes", "true", "on", "null"];
+
 /// Text that is the whole result.
 #[derive(Serialize)]
 pub(crate) struct Text {
@@ -44,10 +47,13 @@ impl fmt::Display for Written {
 
 /// Writes a rule file that passes `check` and `test` as it is.
 pub(crate) fn write(name: &str, out: Option<PathBuf>) -> Result<Outcome, Failure> {
-    if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return Err(Failure::Id(name.to_owned()));
+    let is_name = name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if !is_name {
+        return Err(Failure::PolicyName(name.to_owned()));
     }
-    let text = STARTER.replace("NAME", name);
+    let quoted = if NO_TEXTS.contains(&name.to_lowercase().as_str()) { format!("\"{name}\"") } else { name.to_owned() };
+    let text = STARTER.replace("policy: NAME", &format!("policy: {quoted}")).replace("NAME", name);
     let file = out.unwrap_or_else(|| format!("{name}.yaml").into());
     if file == Path::new("-") {
         return Outcome::good(&Text { text });

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use holdgate_engine::{Atom, Conditions, Policy, conditions};
+use holdgate_engine::{Atom, Policy, conditions};
 use holdgate_protocol::{
     Json, Requirement,
     bundle::{Approval, Bundle, FORMAT, Rule, rule_hash},
@@ -213,23 +213,29 @@ impl Compilation {
     /// Writes the canonical bytes of the bundle.
     #[expect(clippy::result_large_err, reason = "it is returned once, and ends the work")]
     pub fn build(&self, id: &str, serial: u64) -> Result<Vec<u8>, Diagnostic> {
-        let bundle = self.bundle(id, serial).and_then(|bundle| Json::from_serialize(&bundle));
-        // What this version writes it must be able to load.
-        let checked = bundle.map_err(|error| error.to_string()).and_then(|bundle| {
-            let bytes = bundle.to_jcs();
-            Policy::load(&bytes).map(|_| bytes).map_err(|error| error.to_string())
+        self.load(id, serial).map(|(bytes, _)| bytes)
+    }
+
+    /// Writes the canonical bytes of the bundle, and loads them: what this version writes it must be able to load.
+    #[expect(clippy::result_large_err, reason = "it is returned once, and ends the work")]
+    pub fn load(&self, id: &str, serial: u64) -> Result<(Vec<u8>, Policy), Diagnostic> {
+        let bytes = self.bundle(id, serial).map(|bundle| bundle.to_jcs()).map_err(|error| error.to_string());
+        let loaded = bytes.and_then(|bytes| match Policy::load(&bytes) {
+            Ok(policy) => Ok((bytes, policy)),
+            Err(error) => Err(error.to_string()),
         });
-        checked.map_err(|error| {
+        loaded.map_err(|error| {
             let message = format!("the bundle that came out cannot be loaded: {error}");
             let help = "this is a mistake of holdgate; please report it with the rule files".to_owned();
             Diagnostic::of_file(id, Code::Internal, message, Some(help))
         })
     }
 
-    fn bundle(&self, id: &str, serial: u64) -> Result<Bundle<Conditions>, serde_json::Error> {
+    /// The bundle, of which the conditions are written once only: they are most of it.
+    fn bundle(&self, id: &str, serial: u64) -> Result<Json, serde_json::Error> {
         let mut requirements: Vec<Requirement> = Vec::new();
         let mut known: HashMap<String, usize> = HashMap::new();
-        let mut rules = Vec::new();
+        let (mut rules, mut conditions) = (Vec::new(), Vec::new());
         for rule in self.files.iter().flat_map(|file| &file.rules) {
             let approval = match &rule.approval {
                 None => None,
@@ -242,18 +248,35 @@ impl Compilation {
                     Some(Approval { requirement, wait: approval.wait })
                 }
             };
+            let written = Json::from_serialize(&rule.conditions)?;
             rules.push(Rule {
                 id: rule.id.clone(),
                 effect: rule.effect,
                 mode: rule.mode,
                 reason: rule.reason.clone(),
                 controls: rule.controls.clone(),
-                hash: rule_hash(&Json::from_serialize(&rule.conditions)?),
+                hash: rule_hash(&written),
                 conditions: rule.conditions.clone(),
                 approval,
             });
+            conditions.push(written);
         }
         let needs = holdgate_engine::needs(&rules);
-        Ok(Bundle { format: FORMAT, id: id.to_owned(), serial, needs, requirements, rules })
+        let rules = rules.into_iter().zip(conditions).map(|(rule, conditions)| {
+            let Rule { id, effect, mode, reason, controls, hash, conditions: _, approval } = rule;
+            let rule = Rule { id, effect, mode, reason, controls, hash, conditions: (), approval };
+            let mut written = Json::from_serialize(&rule)?;
+            if let Json::Object(members) = &mut written {
+                members.set("conditions".to_owned(), conditions);
+            }
+            Ok(written)
+        });
+        let rules = rules.collect::<Result<Json, serde_json::Error>>()?;
+        let head = Bundle::<()> { format: FORMAT, id: id.to_owned(), serial, needs, requirements, rules: Vec::new() };
+        let mut bundle = Json::from_serialize(&head)?;
+        if let Json::Object(members) = &mut bundle {
+            members.set("rules".to_owned(), rules);
+        }
+        Ok(bundle)
     }
 }

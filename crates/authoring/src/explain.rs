@@ -207,7 +207,7 @@ fn stop(atom: &Atom, negated: bool, request: &Request<'_>, truth: Truth, place: 
             format!("{} and {}", actual(&comparison.left, request), actual(&comparison.right, request))
         }
         Atom::Rate(rate) => match request.rates.get(rate.slot).copied().flatten() {
-            Some(count) => format!("the {count}. request"),
+            Some(count) => format!("the {} request", words::ordinal(count)),
             None => "not counted".into(),
         },
         Atom::Time(window) => words::time(window, request.time),

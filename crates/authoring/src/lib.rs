@@ -41,6 +41,7 @@ pub use diff::{Answered, Change, Diff, Kind, Outcome, diff};
 pub use example::{Example, ExampleAgent, ExampleMessage, Expectation, Rates, RuleExpectation};
 pub use file::{Approver, PolicyFile};
 pub use lint::lint;
+pub use node::MAX_BYTES;
 pub use proof::{Claim, Proof};
 pub use prove::{ProofResult, is_vacuous, prove, prove_with};
 pub use rule::{EntryPlaces, RulePlaces};

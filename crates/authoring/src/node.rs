@@ -16,7 +16,7 @@ use crate::{
 const MAX_DEPTH: usize = 64;
 
 /// The most bytes of a rule file; 10,000 ordinary rules have a third of that.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most values of a rule file, keys not counted; it bounds the memory of the tree.
 const MAX_VALUES: usize = 400_000;
@@ -53,7 +53,7 @@ pub(crate) struct Member {
 #[expect(clippy::result_large_err, reason = "it is returned once for each file")]
 pub(crate) fn decode<'b>(name: &str, bytes: &'b [u8]) -> Result<&'b str, Diagnostic> {
     if bytes.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes, and at most {MAX_BYTES} are read", bytes.len());
+        let message = format!("the file has more than {MAX_BYTES} bytes, the most that are read");
         let help = "divide it into several files, which are compiled together".to_owned();
         return Err(Diagnostic::of_file(name, Code::TooLarge, message, Some(help)));
     }
@@ -72,7 +72,7 @@ pub(crate) fn decode<'b>(name: &str, bytes: &'b [u8]) -> Result<&'b str, Diagnos
 pub(crate) fn parse(source: &Source<'_>, findings: &mut Findings<'_>) -> Option<Node> {
     let text = source.text;
     if text.len() > MAX_BYTES {
-        let message = format!("the file has {} bytes, and at most {MAX_BYTES} are read", text.len());
+        let message = format!("the file has more than {MAX_BYTES} bytes, the most that are read");
         let help = "divide it into several files, which are compiled together".to_owned();
         findings.report(START, Code::TooLarge, message, Some(help));
         return None;

@@ -51,6 +51,9 @@ fn expected(claim: Claim) -> Effect {
 /// Puts a test behind the last one of the list whose key stands in line `at`, or a list at the end of the file.
 fn insert(text: &str, at: Option<usize>, name: &str, request: &str, expected: Effect) -> String {
     let quoted = serde_json::Value::from(name).to_string();
+    // The file keeps its own line ends.
+    let end_of_line = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let whole: Vec<&str> = text.split_inclusive('\n').collect();
     let lines: Vec<&str> = text.lines().collect();
     let start = at.unwrap_or(lines.len()).min(lines.len());
     let inside = |line: &&str| line.is_empty() || line.starts_with([' ', '-', '#']);
@@ -63,13 +66,20 @@ fn insert(text: &str, at: Option<usize>, name: &str, request: &str, expected: Ef
         .map(|line| (line.len() - line.trim_start().len(), line.trim_start()))
         .find(|(_, line)| line.starts_with('-'));
     let indent = " ".repeat(indent.map_or(2, |(indent, _)| indent));
-    let mut written: Vec<String> = lines.iter().take(end).map(|line| (*line).to_owned()).collect();
+    let mut written: String = whole.iter().take(end).copied().collect();
+    let mut add = |line: &str| {
+        if !written.is_empty() && !written.ends_with('\n') {
+            written.push_str(end_of_line);
+        }
+        written.push_str(line);
+        written.push_str(end_of_line);
+    };
     if at.is_none() {
-        written.push("tests:".into());
+        add("tests:");
     }
-    written.push(format!("{indent}- name: {quoted}"));
-    written.push(format!("{indent}  request: {request}"));
-    written.push(format!("{indent}  expect: {{effect: {}}}", word(expected)));
-    written.extend(lines.iter().skip(end).map(|line| (*line).to_owned()));
-    written.join("\n") + "\n"
+    add(&format!("{indent}- name: {quoted}"));
+    add(&format!("{indent}  request: {request}"));
+    add(&format!("{indent}  expect: {{effect: {}}}", word(expected)));
+    written.extend(whole.iter().skip(end).copied());
+    written
 }

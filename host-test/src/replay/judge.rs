@@ -4,15 +4,17 @@
 //! engine then says by itself whether they could change the verdict ([`Policy::evaluate_head`]), and counts them against
 //! the request where it has to decide ([`Policy::evaluate`]).
 
+use std::collections::BTreeSet;
+
 use holdgate_engine::{
-    Atom, Attribute, Body, Caller, Conditions, Expr, Field, Head, Mcp, Policy, Request, RuleIndex, Verdict,
-    conditions::{Comparison, Source, Tag, ValueTest},
+    Atom, Attribute, Body, Caller, Conditions, Expr, Field, Head, Mcp, Policy, Request, RuleIndex, Test, Verdict,
+    conditions::{By, Comparison, Rate, Source, Tag, ValueTest},
     header_values,
 };
 use holdgate_gate::Parameters;
 use holdgate_protocol::{
     Json, Pointer,
-    bundle::{self, Bundle, Effect, Mode},
+    bundle::{self, Bundle, Effect, Mode, Rule},
 };
 
 use super::{
@@ -29,6 +31,8 @@ pub(crate) struct Judge {
     rates: Rates,
     /// Paths of MCP endpoints.
     mcp: Vec<String>,
+    /// What rules look at and some record did not tell, with the place of the rule.
+    untold: BTreeSet<(&'static str, usize)>,
     nothing: Json,
 }
 
@@ -48,6 +52,9 @@ struct Known {
     body: bool,
     /// `None`: all.
     headers: Option<Vec<String>>,
+    time: bool,
+    /// False for a message to an MCP endpoint that cannot be read.
+    mcp: bool,
 }
 
 /// A request that the filter refuses before any rule is asked.
@@ -58,12 +65,27 @@ impl Judge {
         let refused = |problem: bundle::BundleError| Failure::Bundle { file: "the policy".into(), problem };
         let bundle = bundle::read::<Conditions>(bytes).map_err(refused)?;
         let nothing = Json::object([]);
-        Ok(Judge { bundle, variants: Vec::new(), rates: Rates::default(), mcp: mcp.to_vec(), nothing })
+        let (mcp, untold) = (mcp.to_vec(), BTreeSet::new());
+        Ok(Judge { bundle, variants: Vec::new(), rates: Rates::default(), mcp, untold, nothing })
     }
 
     /// The rules in the order of the policy, to which verdicts of every record refer.
     pub(crate) fn bundle(&self) -> &Bundle<Conditions> {
         &self.bundle
+    }
+
+    /// What rules look at and some record did not tell, with the number of rules.
+    pub(crate) fn looked_at(&self) -> Vec<(&'static str, usize)> {
+        let rules = |kind: &str| self.untold.iter().filter(|(untold, _)| *untold == kind).count();
+        KINDS.into_iter().map(|kind| (kind, rules(kind))).filter(|(_, rules)| *rules > 0).collect()
+    }
+
+    /// The number of rules that ask for MCP messages, where no path is said to be an MCP endpoint.
+    pub(crate) fn blind_to_mcp(&self) -> usize {
+        let asks = |rule: &&Rule<Conditions>| {
+            rule.conditions.atoms().flat_map(Atom::attributes).any(|attribute| kind(attribute) == Some("mcp"))
+        };
+        if self.mcp.is_empty() { self.bundle.rules.iter().filter(asks).count() } else { 0 }
     }
 
     /// Asks about one record, and calls `look` with the policy and the request that it was asked about.
@@ -81,7 +103,9 @@ impl Judge {
             .body
             .as_deref()
             .and_then(|text| if text.is_empty() { Some(None) } else { Json::parse(text.as_bytes()).ok().map(Some) });
-        let index = self.variant(record, body.is_some())?;
+        let is_mcp = record.method == "POST" && self.mcp.contains(&head.path);
+        let mcp = if is_mcp { message(body.as_ref()) } else { Mcp::None };
+        let index = self.variant(record, body.is_some(), !matches!(mcp, Mcp::Unread))?;
         let Some((_, policy)) = self.variants.get(index) else { return Ok(Err(Refused("no policy".into()))) };
         let parameters = match Parameters::of(policy.needs(), &head) {
             Ok(parameters) => parameters,
@@ -109,13 +133,12 @@ impl Judge {
             Agent::Untold => Some(Caller { iss: "", id: "", owner: None, claims }),
             Agent::Told { iss, id, owner } => Some(Caller { iss, id, owner: owner.as_deref(), claims }),
         };
-        let is_mcp = record.method == "POST" && self.mcp.contains(&head.path);
         let request = Request {
             query: &query,
             headers: &headers,
             agent,
             body: Body::Unread,
-            mcp: if is_mcp { message(body.as_ref()) } else { Mcp::None },
+            mcp,
             time: record.time,
             ..Request::new(&head.method, head.host(), &head.path)
         };
@@ -130,7 +153,7 @@ impl Judge {
     }
 
     /// The place of the policy for records of this kind.
-    fn variant(&mut self, record: &Record<'_>, body: bool) -> Result<usize, Failure> {
+    fn variant(&mut self, record: &Record<'_>, body: bool, mcp: bool) -> Result<usize, Failure> {
         let fits = |known: &Known| {
             let headers = match (&known.headers, &record.headers) {
                 (None, Headers::All(_)) => true,
@@ -140,7 +163,8 @@ impl Judge {
                 _ => false,
             };
             let agent = !matches!(record.agent, Agent::Untold);
-            headers && known.agent == agent && known.query == record.has_query && known.body == body
+            let others = known.query == record.has_query && known.time == record.time.is_some();
+            headers && others && known.agent == agent && known.body == body && known.mcp == mcp
         };
         if let Some(index) = self.variants.iter().position(|(known, _)| fits(known)) {
             return Ok(index);
@@ -153,10 +177,13 @@ impl Judge {
                 Headers::All(_) => None,
                 Headers::Some(told) => Some(told.iter().map(|(name, _)| name.to_string()).collect()),
             },
+            time: record.time.is_some(),
+            mcp,
         };
         // A log whose lines differ without end does not fill the memory.
         self.variants.truncate(MAX_VARIANTS);
         let policy = known.policy(&self.bundle)?;
+        self.untold.extend(known.untold(&self.bundle));
         self.variants.push((known, policy));
         Ok(self.variants.len() - 1)
     }
@@ -199,27 +226,63 @@ impl Known {
                 self.replace_attribute(left);
                 self.replace_attribute(right);
             }
-            Atom::Rate(_) | Atom::Time(_) => {}
+            Atom::Rate(_) | Atom::Time(_) if self.is_told(atom) => {}
+            Atom::Rate(_) | Atom::Time(_) => {
+                *atom = Atom::Value(ValueTest { of: Attribute::Body(Pointer::root()), is: Test::Exists(true) });
+            }
         }
     }
 
+    /// Whether the record has what a rate or a time asks for.
+    fn is_told(&self, atom: &Atom) -> bool {
+        match atom {
+            Atom::Rate(Rate { by, .. }) => self.time && (*by == By::Rule || self.agent),
+            Atom::Time(_) => self.time,
+            Atom::Value(_) | Atom::Compare(_) => true,
+        }
+    }
+
+    /// What the rules look at and these records do not tell: the kind, and the place of the rule.
+    fn untold(&self, bundle: &Bundle<Conditions>) -> Vec<(&'static str, usize)> {
+        let mut untold = Vec::new();
+        for (place, rule) in bundle.rules.iter().enumerate().filter(|(_, rule)| rule.mode == Mode::Enforce) {
+            for atom in rule.conditions.atoms() {
+                match atom {
+                    Atom::Rate(_) if !self.is_told(atom) => untold.push(("rate", place)),
+                    Atom::Time(_) if !self.is_told(atom) => untold.push(("time", place)),
+                    _ => {}
+                }
+                let kinds = atom.attributes().filter(|attribute| !self.tells(attribute)).filter_map(kind);
+                untold.extend(kinds.map(|kind| (kind, place)));
+            }
+        }
+        untold
+    }
+
     fn replace_attribute(&self, attribute: &mut Attribute) {
-        let is_told = match attribute {
+        match attribute {
+            Attribute::Body(pointer) if self.body => {
+                let steps = std::iter::once(BODY).chain(pointer.steps().iter().map(String::as_str));
+                *attribute = Attribute::Claim(Pointer::of(steps));
+            }
+            // The engine knows by itself what a message that was not read means.
+            Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => {}
+            other if self.tells(other) => {}
+            other => *other = Attribute::Body(Pointer::root()),
+        }
+    }
+
+    fn tells(&self, attribute: &Attribute) -> bool {
+        match attribute {
             Attribute::AgentId | Attribute::AgentIssuer | Attribute::AgentOwner => self.agent,
             Attribute::Query(_) => self.query,
             Attribute::Header(name) | Attribute::Tag(Tag { source: Source::Header(name), .. }) => {
                 self.headers.as_ref().is_none_or(|names| names.contains(name))
             }
             Attribute::Claim(_) | Attribute::Tag(Tag { source: Source::Claim(_), .. }) => false,
-            Attribute::Body(pointer) if self.body => {
-                let steps = std::iter::once(BODY).chain(pointer.steps().iter().map(String::as_str));
-                *attribute = Attribute::Claim(Pointer::of(steps));
-                return;
-            }
-            _ => true,
-        };
-        if !is_told {
-            *attribute = Attribute::Body(Pointer::root());
+            Attribute::Body(_) => self.body,
+            Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => self.mcp,
+            Attribute::Method | Attribute::Host | Attribute::Path | Attribute::Agent => true,
         }
     }
 }
@@ -260,29 +323,23 @@ pub(crate) fn parts(verdict: Verdict) -> (Effect, Option<RuleIndex>) {
     }
 }
 
-/// What the rules of a policy look at that a record may not tell, with the number of rules.
-pub(crate) fn looked_at(bundle: &Bundle<Conditions>) -> Vec<(&'static str, usize)> {
-    let name = |attribute: &Attribute| match attribute {
+/// What people call that which a record may not tell.
+fn kind(attribute: &Attribute) -> Option<&'static str> {
+    match attribute {
         Attribute::AgentId | Attribute::AgentIssuer | Attribute::AgentOwner => Some("agent"),
         Attribute::Claim(_) | Attribute::Tag(Tag { source: Source::Claim(_), .. }) => Some("claims"),
         Attribute::Body(_) => Some("body"),
         Attribute::Query(_) => Some("query"),
         Attribute::Header(_) | Attribute::Tag(Tag { source: Source::Header(_), .. }) => Some("headers"),
         Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => Some("mcp"),
-        _ => None,
-    };
-    let enforced = || bundle.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
-    let rules = |kind: &str| {
-        let asks = |conditions: &Conditions| {
-            conditions.atoms().flat_map(Atom::attributes).any(|attribute| name(attribute) == Some(kind))
-        };
-        enforced().filter(|rule| asks(&rule.conditions)).count()
-    };
-    let kinds = ["agent", "claims", "body", "query", "headers", "mcp"];
-    kinds.into_iter().map(|kind| (kind, rules(kind))).filter(|(_, rules)| *rules > 0).collect()
+        Attribute::Method | Attribute::Host | Attribute::Path | Attribute::Agent => None,
+    }
 }
 
 /// A header with all values that rules see in it.
 fn values<'a>(name: &'a str, value: &'a str) -> impl Iterator<Item = Field<'a>> {
     header_values(value).map(move |value| Field { name, value: Some(value) })
 }
+
+/// The order in which these are told.
+const KINDS: [&str; 8] = ["agent", "claims", "body", "query", "headers", "mcp", "rate", "time"];

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use holdgate_engine::{
-    Atom, Policy, Request,
+    Atom, Policy, Request, RuleIndex,
     conditions::{By, Rate},
 };
 
@@ -15,16 +15,20 @@ const MAX_AGENTS: usize = 100_000;
 /// Sliding windows over the times of the records, exact where these rise.
 #[derive(Default)]
 pub(crate) struct Rates {
-    counters: Vec<HashMap<(String, String), VecDeque<i64>>>,
+    /// By rule and entry: policies for different kinds of records have different counters.
+    counters: HashMap<(RuleIndex, usize), Windows>,
     counts: Vec<Option<u64>>,
 }
+
+/// The times of the requests of each agent.
+type Windows = HashMap<(String, String), VecDeque<i64>>;
 
 impl Rates {
     /// Counts a request, and returns the counts with it.
     pub(crate) fn count(&mut self, policy: &Policy, request: &Request<'_>, record: &Record<'_>) -> &[Option<u64>] {
         self.counts.clear();
-        self.counters.resize_with(policy.rates().len(), HashMap::new);
-        for (counter, windows) in policy.rates().iter().zip(&mut self.counters) {
+        for counter in policy.rates() {
+            let windows = self.counters.entry((counter.rule, counter.entry)).or_default();
             let agent = match (counter.by, &record.agent) {
                 (By::Rule, _) | (By::Agent, Agent::Nobody) => Some(Default::default()),
                 (By::Agent, Agent::Told { iss, id, .. }) => Some((iss.to_string(), id.to_string())),

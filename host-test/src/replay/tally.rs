@@ -5,12 +5,12 @@ use std::{
     fmt,
 };
 
-use holdgate_engine::{CompiledRule, Conditions, Policy, Request, RuleIndex, Truth};
-use holdgate_protocol::bundle::{Bundle, Effect, Mode};
+use holdgate_engine::{CompiledRule, Policy, Request, RuleIndex, Truth};
+use holdgate_protocol::bundle::{Effect, Mode};
 use serde::Serialize;
 
 use super::{
-    judge::{self, Judged},
+    judge::{self, Judge, Judged},
     record::{Agent, Record},
 };
 use crate::{
@@ -210,7 +210,8 @@ impl Tally {
     }
 
     /// All that was counted, with the `top` agents that were held or denied most.
-    pub(crate) fn report(self, bundle: &Bundle<Conditions>, top: usize, load: Option<Load>) -> Report {
+    pub(crate) fn report(self, judge: &Judge, top: usize, load: Option<Load>) -> Report {
+        let bundle = judge.bundle();
         let mut rules: Vec<RuleLine> = bundle
             .rules
             .iter()
@@ -250,7 +251,8 @@ impl Tally {
             no_rule: self.verdicts.all() - matched,
             verdicts: self.verdicts,
             uncertain: self.uncertain,
-            looked_at: judge::looked_at(bundle).into_iter().map(|(what, rules)| LookedAt { what, rules }).collect(),
+            blind_to_mcp: judge.blind_to_mcp(),
+            looked_at: judge.looked_at().into_iter().map(|(what, rules)| LookedAt { what, rules }).collect(),
             rules,
             agents,
             distinct_agents,
@@ -281,7 +283,10 @@ pub(crate) struct Report {
     verdicts: Counts,
     /// Those of `verdicts` that something could change that the records do not tell.
     uncertain: Counts,
+    /// What they rest on: what rules look at, and some record did not tell.
     looked_at: Vec<LookedAt>,
+    /// Rules that ask for MCP messages, where `--mcp` names no endpoint.
+    blind_to_mcp: usize,
     /// Denied because no rule matched.
     no_rule: u64,
     rules: Vec<RuleLine>,
@@ -383,6 +388,18 @@ impl fmt::Display for Report {
                 looked_at.join(", ")
             )?;
         }
+        if self.untimed > 0 {
+            let (verb, records) = (if self.untimed == 1 { "has" } else { "have" }, self.untimed);
+            writeln!(f, "{records} record{} {verb} no time", if records == 1 { "" } else { "s" })?;
+        }
+        if self.blind_to_mcp > 0 {
+            let rules = count(self.blind_to_mcp, "rule");
+            let verb = if self.blind_to_mcp == 1 { "asks" } else { "ask" };
+            writeln!(
+                f,
+                "hint: {rules} {verb} for MCP messages, and no path is an MCP endpoint; name one with `--mcp /path`"
+            )?;
+        }
         if self.compared > 0 {
             let changed: u64 = self.changed.iter().map(|change| change.count).sum();
             writeln!(f, "\nchanged verdicts: {changed} of {}", self.compared)?;
@@ -418,6 +435,10 @@ impl Report {
         for (mistakes, what) in all.into_iter().filter(|(mistakes, _)| mistakes.count > 0) {
             writeln!(f, "{} {what}:", mistakes.count)?;
             mistakes.first.iter().try_for_each(|example| writeln!(f, "  {example}"))?;
+            let more = mistakes.count - mistakes.first.len() as u64;
+            if more > 0 {
+                writeln!(f, "  and {more} more")?;
+            }
         }
         Ok(())
     }

@@ -120,7 +120,7 @@ fn files_that_cannot_be_read_or_written_are_named() {
     let place = Place::new();
     place.write("demo.yaml", POLICY);
     place.fails("check no.yaml", 2, "cannot read `no.yaml`: No such file or directory (os error 2)\n");
-    let expected = "cannot write `no/x.json`: No such file or directory (os error 2)";
+    let expected = "cannot write `no/x.json`: there is no folder `no`; make it first";
     let outcome = place.run("build demo.yaml --out no/x.json");
     assert!(outcome.stderr.starts_with(expected), "{}", outcome.stderr);
     assert_eq!(outcome.code, 2);
@@ -231,6 +231,33 @@ fn a_serial_is_taken_from_the_authors_own_bundle_only() {
 }
 
 #[test]
+fn a_serial_does_not_fall_back() {
+    let place = Place::new();
+    place.write("demo.yaml", POLICY);
+    place.succeeds("keygen --out mine");
+    place.succeeds("keygen --out other");
+    let build = "build demo.yaml --out demo.json --sign mine.jwk";
+    place.succeeds(&format!("{build} --serial 5"));
+    place.succeeds(&format!("{build} --serial 5"));
+    let there = place.read("demo.json");
+    let refused = |arguments: &str, serial: u64| {
+        let expected = format!(
+            "`demo.json` has the serial 5 and other content: no gateway takes the serial {serial} after it; say a higher \
+             one, or leave `--serial` out\n"
+        );
+        place.fails(arguments, 2, &expected);
+        assert_eq!(place.read("demo.json"), there);
+    };
+    refused(&format!("{build} --serial 4"), 4);
+    place.write("demo.yaml", &POLICY.replace("[GET]", "[GET, HEAD]"));
+    refused(&format!("{build} --serial 5"), 5);
+    refused("build demo.yaml --out demo.json --sign other.jwk --serial 5", 5);
+    refused("build demo.yaml --out demo.json --serial 2", 2);
+    assert_eq!(place.run(&format!("{build} --serial 0")).code, 2);
+    assert!(place.succeeds("build demo.yaml --out demo.json --sign other.jwk --serial 6").contains("serial 6\n"));
+}
+
+#[test]
 fn a_private_key_that_others_can_read_is_refused() {
     let place = Place::new();
     place.write("demo.yaml", POLICY);
@@ -243,4 +270,37 @@ fn a_private_key_that_others_can_read_is_refused() {
         );
         place.fails("build demo.yaml --out x --sign k.jwk", 2, &expected);
     }
+}
+
+#[test]
+fn keys_are_taken_for_what_they_are() {
+    let place = Place::new();
+    place.write("demo.yaml", POLICY);
+    place.succeeds("keygen --out k");
+    let expected = "`k.jwks.json` is a set of public keys; `--sign` takes the private one (NAME.jwk)\n";
+    place.fails("build demo.yaml --out x --sign k.jwks.json", 2, expected);
+    place.succeeds("keygen --out other.jwk");
+    place.fails("keygen --out keys/", 2, "`keys/` is a folder; add a name for the key: `keys/NAME`\n");
+    assert_eq!(place.names(), ["demo.yaml", "k.jwk", "k.jwks.json", "other.jwk", "other.jwks.json"]);
+    let outcome = place.run("build demo.yaml --out /proc/x.jcs");
+    assert_eq!((outcome.code, outcome.stderr.matches("tmp").count()), (2, 0), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_bundle_that_filters_refuse_is_said_to_be_one() {
+    let place = Place::new();
+    let rules = POLICY.replace(
+        "tests:",
+        "  - id: burst\n    effect: deny\n    match:\n      - mcp: {tool: pay}\n        rate: {over: 9, per: 1m}\ntests:",
+    );
+    place.write("demo.yaml", &rules);
+    place.succeeds("keygen --out k");
+    let warning = "needs mcp, rate: filters of this version refuse it\n";
+    assert!(place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains(warning));
+    assert!(place.succeeds("verify x.json --keys k.jwks.json").contains(warning));
+    let data: serde_json::Value =
+        serde_json::from_str(&place.succeeds("verify x.json --keys k.jwks.json --format json")).unwrap();
+    assert_eq!(data["refused_for"], serde_json::json!(["mcp", "rate"]));
+    place.write("demo.yaml", POLICY);
+    assert!(!place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains("refuse"));
 }

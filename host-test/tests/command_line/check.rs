@@ -159,3 +159,39 @@ fn warnings_fail_only_where_they_are_asked_to() {
     assert_eq!(outcome.code, 1, "no tests are a mistake");
     assert!(outcome.stdout.contains("error[HG100]"), "{}", outcome.stdout);
 }
+
+#[test]
+fn files_are_told_apart_by_where_they_lie() {
+    let place = Place::new();
+    place.write("demo.yaml", POLICY).write(".demo.yaml.swp.yaml", POLICY);
+    assert_eq!(place.succeeds("check demo.yaml ./demo.yaml ."), "demo: 1 rule, no mistakes\n");
+}
+
+#[test]
+fn what_is_no_rule_file_is_not_read_for_ever() {
+    let place = Place::new();
+    let outcome = place.run("check /dev/zero");
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stdout.contains("the file has more than 8388608 bytes"), "{}", outcome.stdout);
+    place.write("demo.yaml", POLICY);
+    place.succeeds("keygen --out k");
+    place.succeeds("build demo.yaml --out a.jcs");
+    place.succeeds("build demo.yaml --out b.json --sign k.jwk");
+    for (command, file) in [("check", "a.jcs"), ("fmt", "b.json"), ("check", "b.json"), ("test", "a.jcs")] {
+        let expected = format!(
+            "`{file}` is a bundle, and rule files are asked for: `holdgate verify` checks a bundle, `holdgate explain \
+             --policy` looks into it\n"
+        );
+        place.fails(&format!("{command} {file}"), 2, &expected);
+    }
+}
+
+#[test]
+fn a_test_that_expects_a_shadow_rule_is_told_why_it_fails() {
+    let place = Place::new();
+    place.write("demo.yaml", &POLICY.replace("effect: allow\n    match", "effect: allow\n    mode: shadow\n    match"));
+    let outcome = place.run("test demo.yaml");
+    let expected =
+        "  actual:   deny, no rule matched\n  note:     `read` is in shadow mode, and has no part in a verdict\n";
+    assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
+}

@@ -138,3 +138,21 @@ fn the_schema_is_printed() {
     let schema: Value = serde_json::from_str(&Place::new().succeeds("schema")).unwrap();
     assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"));
 }
+
+#[test]
+fn times_and_counts_are_told_as_people_tell_them() {
+    let place = Place::new();
+    let rules = POLICY.replace(
+        "tests:",
+        "  - id: night\n    effect: deny\n    match:\n      - http: {path: /x}\n        time: {outside: {from: '08:00', to: '18:00'}, \
+         zone: Europe/Berlin}\n  - id: burst\n    effect: deny\n    match:\n      - http: {path: /x}\n        \
+         rate: {over: 20, per: 1m}\ntests:",
+    );
+    place.write("p.yaml", &rules).write("r.yaml", "{http: {method: GET, path: /x}, agent: {}}\n");
+    let said = place.succeeds("explain --policy p.yaml r.yaml");
+    for part in ["Wednesday 2026-01-07 13:00:00 in Europe/Berlin, which is within it", "rate is the first request;"] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    place.write("r.yaml", "{http: {method: GET, path: /x}, agent: {}, rate: 12}\n");
+    assert!(place.succeeds("explain --policy p.yaml r.yaml").contains("the 12th request"));
+}

@@ -162,3 +162,35 @@ fn a_comparison_counts_recorded_requests() {
     assert!(outcome.stdout.contains(expected), "{}", outcome.stdout);
     assert_eq!(outcome.code, 0);
 }
+
+#[test]
+fn a_saved_test_has_the_line_ends_of_its_file() {
+    let place = Place::new();
+    let rules = RULES.replace('\n', "\r\n");
+    place.write("p.yaml", &rules);
+    place.run("prove p.yaml --save-test");
+    let text = String::from_utf8(place.read("p.yaml")).unwrap();
+    let added = text.strip_prefix(rules.as_str()).unwrap();
+    assert_eq!((added.matches('\n').count(), added.matches("\r\n").count()), (3, 3), "{added:?}");
+}
+
+#[test]
+fn a_comparison_says_what_differs_between_requirements() {
+    let place = Place::new();
+    let with = |parts: &str| RULES.replace("decide_within: 1h, use_within: 10m", parts);
+    place.write(
+        "old.yaml",
+        &with("decide_within: 1h, use_within: 10m, reason: required, redact: [/iban], unbind: [x-a]"),
+    );
+    place.write("new.yaml", &with("decide_within: 1h, use_within: 2h, show: [/a], unbind: [x-a, x-b]"));
+    let said = place.run("diff old.yaml new.yaml").stdout;
+    let expected = "use_within 10m -> 2h, reason required -> optional, show everything -> /a, redact loses /iban, unbind gains x-b\n";
+    assert!(said.contains(expected), "{said}");
+    place.write("more.yaml", &RULES.replace("GET, POST", "GET, PUT, POST"));
+    let said = place.run("diff old.yaml more.yaml --budget 1").stdout;
+    let mut lines: Vec<&str> = said.lines().filter(|line| line.starts_with("left open")).collect();
+    let all = lines.len();
+    lines.dedup();
+    assert_eq!(lines.len(), all, "{said}");
+    assert!(said.contains("higher `--budget`"), "{said}");
+}

@@ -60,7 +60,12 @@ fn agent(id: &str) -> Value {
 }
 
 fn replay(place: &Place, arguments: &str) -> Value {
-    serde_json::from_str(&place.succeeds(&format!("replay {arguments} --policy p.yaml --format json"))).unwrap()
+    let outcome = place.run(&format!("replay {arguments} --policy p.yaml --format json"));
+    let report: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let (records, bad) = (&report["records"], &report["bad"]["count"]);
+    let code = if records == bad { 2 } else { i32::from(*bad != 0) };
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (code, ""), "{report}");
+    report
 }
 
 fn counts(allow: u64, hold: u64, deny: u64) -> Value {
@@ -90,8 +95,7 @@ fn audit_records_are_judged_again() {
     assert_eq!(report["verdicts"], counts(1, 3, 3));
     // Whether the PUT makes somebody an admin, and whether the DELETE comes from a team, no audit record tells.
     assert_eq!(report["uncertain"], counts(0, 1, 1));
-    let looked_at =
-        json!([{"what": "agent", "rules": 1}, {"what": "claims", "rules": 1}, {"what": "body", "rules": 1}]);
+    let looked_at = json!([{"what": "claims", "rules": 1}, {"what": "body", "rules": 1}]);
     assert_eq!(report["looked_at"], looked_at);
     assert_eq!(report["no_rule"], 0, "it is not known that nobody is no bad bot");
     assert_eq!(report["compared"], 7);
@@ -109,7 +113,7 @@ fn audit_records_are_judged_again() {
     assert_eq!((&busiest["agent"], &busiest["verdicts"]), (&json!("bot"), &counts(1, 2, 1)));
     let report = replay(&place, "log.jsonl --top 1");
     assert_eq!((report["agents"].as_array().unwrap().len(), &report["other_agents"]), (1, &counts(0, 1, 2)));
-    let said = place.succeeds("replay log.jsonl --policy p.yaml");
+    let said = place.run("replay log.jsonl --policy p.yaml").stdout;
     for part in [
         "10 records: 1 allow, 3 hold, 3 deny\n2 could not be read:\n  log.jsonl:9: ",
         "2 verdicts rest on what the records do not tell (0 allow, 1 hold, 1 deny)",
@@ -221,7 +225,7 @@ fn a_log_does_not_play_tricks_on_a_terminal() {
     let long = "x".repeat(100_000);
     let log = audit(1, "allow", "GET", "/x", &agent("\u{1b}[2Jbot\u{202e}")) + &format!("{{\"t\":\"\u{9b}{long}\"}}\n");
     place.write("p.yaml", POLICY).write("log.jsonl", &log);
-    let said = place.succeeds("replay log.jsonl --policy p.yaml");
+    let said = place.run("replay log.jsonl --policy p.yaml").stdout;
     assert!(said.contains("deny  \\u{1b}[2Jbot\\u{202e}\n"), "{said}");
     assert!(!said.contains('\u{9b}') && said.len() < 3000, "{said}");
 }
@@ -345,4 +349,120 @@ tests: []
     place.write("log.jsonl", &audit(1, "allow", "POST", "/mcp", &agent("bot")));
     let report = replay(&place, "log.jsonl --mcp /mcp");
     assert_eq!((&report["verdicts"], &report["uncertain"]), (&counts(0, 0, 1), &counts(0, 0, 1)));
+}
+
+#[test]
+fn rates_and_times_that_nothing_is_known_of_are_uncertain() {
+    let place = Place::new();
+    let rules = "\
+format: 1
+policy: demo
+rules:
+  - id: burst
+    effect: deny
+    match:
+      - http: {path: /b}
+        rate: {over: 2, per: 1m, by: agent}
+  - id: all-burst
+    effect: deny
+    match:
+      - http: {path: /c}
+        rate: {over: 2, per: 1m, by: rule}
+  - id: night
+    effect: deny
+    match:
+      - http: {path: /n}
+        time: {outside: {from: '08:00', to: '18:00'}, zone: Europe/Berlin}
+  - id: tool
+    effect: deny
+    match:
+      - mcp: {tool: pay}
+  - id: all
+    effect: allow
+    match:
+      - http: {path: /**}
+tests: []
+";
+    let line = |path: &str, rest: &str| {
+        format!("{{\"method\":\"GET\",\"authority\":\"a.example\",\"path\":\"{path}\"{rest}}}\n")
+    };
+    let timed = ",\"start_time\":\"2026-01-07T12:00:00Z\"";
+    let known = ",\"start_time\":\"2026-01-07T12:00:00Z\",\"agent_id\":\"bot\",\"agent_issuer\":\"https://i\"";
+    place.write("p.yaml", rules);
+    place.write("log.jsonl", &[line("/b", known), line("/c", known), line("/n", known), line("/x", known)].concat());
+    let report = replay(&place, "log.jsonl");
+    assert_eq!((&report["verdicts"], &report["looked_at"]), (&counts(4, 0, 0), &json!([])));
+    // Of a request of some agent, at a known time, only the rate of agents is unknown.
+    place.write("log.jsonl", &[line("/b", timed), line("/c", timed), line("/n", timed), line("/x", timed)].concat());
+    let report = replay(&place, "log.jsonl");
+    assert_eq!((&report["verdicts"], &report["uncertain"]), (&counts(3, 0, 1), &counts(0, 0, 1)));
+    assert_eq!(report["looked_at"], json!([{"what": "rate", "rules": 1}]));
+    // Counters of one kind of records are not those of another: three of these are too many, known agent or not.
+    let mixed = [line("/c", timed), line("/c", known), line("/c", timed)].concat();
+    place.write("log.jsonl", &mixed);
+    assert_eq!(replay(&place, "log.jsonl")["verdicts"], counts(2, 0, 1));
+    place.write("log.jsonl", &[line("/b", ""), line("/c", ""), line("/n", ""), line("/x", "")].concat());
+    let report = replay(&place, "log.jsonl");
+    assert_eq!((&report["verdicts"], &report["uncertain"]), (&counts(1, 0, 3), &counts(0, 0, 3)));
+    assert_eq!(report["looked_at"], json!([{"what": "rate", "rules": 2}, {"what": "time", "rules": 1}]));
+    let said = place.succeeds("replay log.jsonl --policy p.yaml");
+    for part in [
+        "the rules look at: rate (2 rules), time (1 rule)\n",
+        "4 records have no time\n",
+        "hint: 1 rule asks for MCP messages, and no path is an MCP endpoint; name one with `--mcp /path`\n",
+    ] {
+        assert!(said.contains(part), "{part}\n{said}");
+    }
+    assert!(!place.succeeds("replay log.jsonl --policy p.yaml --mcp /mcp").contains("hint: "));
+    assert_eq!(place.run("replay log.jsonl --policy p.yaml --mcp mcp").code, 2);
+}
+
+#[test]
+fn what_could_not_be_read_shows_in_the_exit_code() {
+    let place = Place::new();
+    place.write("p.yaml", POLICY).write("q.yaml", &crate::place::POLICY.replace("demo", "other").replace("read", "q"));
+    let good = audit(1, "allow", "GET", "/x", &agent("bot"));
+    let code = |log: &str| {
+        place.write("log.jsonl", log);
+        // The files may stand behind the policies.
+        let outcome = place.run("replay --policy p.yaml --policy q.yaml log.jsonl --from audit");
+        assert!(outcome.stdout.contains("records: "), "{}", outcome.stderr);
+        outcome.code
+    };
+    assert_eq!(code(&good), 0);
+    assert_eq!(code(&format!("{good}bad\n")), 1);
+    assert_eq!(code("bad\nbad\n"), 2);
+    assert_eq!(code(""), 2, "no record at all");
+    place.write("log.jsonl", &"bad\n".repeat(5));
+    let said = place.run("replay log.jsonl --policy p.yaml --from audit").stdout;
+    assert!(said.contains("  and 2 more\n"), "{said}");
+}
+
+#[test]
+fn an_archive_takes_no_more_memory_than_an_entry_may_have() {
+    let place = Place::new();
+    place.write("p.yaml", POLICY);
+    let response = json!({"content": {"text": "x".repeat(17 << 20)}});
+    let entry = |url: &str| json!({"request": {"method": "GET", "url": url}, "response": response});
+    let archive = |entries: Value| json!({"log": {"version": "1.2", "entries": entries}}).to_string();
+    place.write("x.har", &archive(json!([entry("https://a.example/x"), entry("https://a.example/x")])));
+    assert_eq!(replay(&place, "x.har")["verdicts"]["allow"], 0, "it is not known that it is no bad bot");
+    assert_eq!(replay(&place, "x.har")["records"], 2, "of responses nothing is kept");
+    place.write("x.har", &archive(json!([entry(&format!("https://a.example/{}", "x".repeat(17 << 20)))])));
+    let expected = "`x.har` is not a HAR archive: an entry is longer than 16 MiB at line 1 column ";
+    let outcome = place.run("replay x.har --policy p.yaml");
+    assert_eq!((outcome.code, outcome.stderr.starts_with(expected)), (2, true), "{}", outcome.stderr);
+}
+
+#[test]
+fn the_audit_record_of_the_readme_is_one() {
+    let place = Place::new();
+    let line = include_str!("../../README.md").lines().find(|line| line.trim_start().starts_with("{\"t\":")).unwrap();
+    place.write("p.yaml", POLICY).write("log.jsonl", line.trim());
+    let report = replay(&place, "log.jsonl");
+    assert_eq!(
+        (&report["verdicts"], &report["compared"], &report["untimed"]),
+        (&counts(0, 1, 0), &json!(1), &json!(0))
+    );
+    assert_eq!(report["agents"][0]["agent"], "bot-1");
 }

@@ -19,13 +19,35 @@ fn a_new_file_passes_as_it_is() {
 }
 
 #[test]
+fn a_name_that_is_a_word_of_yaml_is_quoted() {
+    let place = Place::new();
+    for name in ["no", "null", "True", "on", "Y"] {
+        place.succeeds(&format!("new {name}"));
+        assert!(
+            String::from_utf8(place.read(&format!("{name}.yaml"))).unwrap().contains(&format!("policy: \"{name}\" #"))
+        );
+        place.succeeds(&format!("check {name}.yaml"));
+        place.succeeds(&format!("test {name}.yaml"));
+        place.succeeds(&format!("fmt --check {name}.yaml"));
+    }
+    let expected = "cannot write `no/x.yaml`: there is no folder `no`; make it first\n";
+    place.fails("new x --out no/x.yaml", 2, expected);
+}
+
+#[test]
 fn a_file_that_is_there_is_not_overwritten() {
     let place = Place::new();
     place.write("x.yaml", "mine");
     let expected = "`x.yaml` exists and is not overwritten; choose another name, or move the old file away\n";
     place.fails("new x", 2, expected);
     assert_eq!(place.read("x.yaml"), b"mine");
-    place.fails("new a/b", 2, "`a/b` is not an id: write letters, digits, `.`, `_` and `-`\n");
+    for name in ["a/b", "123", "..", "-", ".x"] {
+        let expected = format!(
+            "`{name}` is not the name of a policy: write a letter, and then letters, digits, `.`, `_` and `-`\n"
+        );
+        let outcome = place.run_with_input(&["new", "--out", "-", "--", name], "");
+        assert_eq!((outcome.code, outcome.stderr), (2, expected));
+    }
     assert!(place.succeeds("new x --out -").contains("policy: x "));
     assert_eq!(place.names(), ["x.yaml"]);
 }

@@ -164,12 +164,37 @@ fn value(json: &Json) -> String {
 }
 
 pub(super) fn time(window: &Window, time: Option<i64>) -> String {
-    match (window.truth(time), time) {
-        (_, None) => "not known".into(),
-        (Truth::Unknown | Truth::Pending, Some(time)) => format!("second {time}, for which the zone has no offset"),
-        (truth, Some(time)) => {
+    let Some(time) = time else { return "not known".into() };
+    match (window.truth(Some(time)), local(window, time)) {
+        (Truth::Unknown | Truth::Pending, _) | (_, None) => {
+            let moment = jiff::Timestamp::from_second(time).map_or_else(|_| time.to_string(), |time| time.to_string());
+            format!("{moment}, for which the zone has no offset")
+        }
+        (truth, Some(local)) => {
             let outside = (truth == Truth::True) == window.outside;
-            format!("second {time}, which is {}", if outside { "outside of it" } else { "within it" })
+            format!("{local} in {}, which is {}", window.zone, if outside { "outside of it" } else { "within it" })
         }
     }
+}
+
+/// The weekday, date and time that clocks of the zone show.
+fn local(window: &Window, time: i64) -> Option<String> {
+    let offset = window.offsets.iter().rev().find(|offset| offset.from <= time)?;
+    let offset = jiff::tz::Offset::from_seconds(offset.seconds).ok()?;
+    let local = offset.to_datetime(jiff::Timestamp::from_second(time).ok()?);
+    Some(local.strftime("%A %Y-%m-%d %H:%M:%S").to_string())
+}
+
+/// `first`, `second`, `21st`.
+pub(super) fn ordinal(number: u64) -> String {
+    let ending = match (number % 10, number % 100) {
+        _ if number == 1 => return "first".into(),
+        _ if number == 2 => return "second".into(),
+        _ if number == 3 => return "third".into(),
+        (1, rest) if rest != 11 => "st",
+        (2, rest) if rest != 12 => "nd",
+        (3, rest) if rest != 13 => "rd",
+        _ => "th",
+    };
+    format!("{number}{ending}")
 }

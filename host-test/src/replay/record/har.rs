@@ -1,6 +1,11 @@
 //! HAR, entry by entry: the archive is never in memory as a whole.
 
-use std::{borrow::Cow, fmt, io::Read};
+use std::{
+    borrow::Cow,
+    cell::Cell,
+    fmt,
+    io::{self, Read},
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,9 +14,10 @@ use serde::{
 
 use super::{Agent, Headers, Record, seconds};
 
-#[derive(Deserialize)]
+/// The most bytes of one entry that are kept, or of what stands between two of them; the response is never kept.
+pub(crate) const MAX_ENTRY: u64 = 16 * 1024 * 1024;
+
 struct Entry {
-    #[serde(rename = "startedDateTime")]
     started: Option<String>,
     request: Request,
 }
@@ -42,17 +48,46 @@ pub(crate) fn each(
     reader: impl Read,
     take: &mut dyn FnMut(Result<Record<'_>, String>),
 ) -> Result<(), serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    deserializer.deserialize_map(Member { name: "log", inner: Log(take) })
+    let left = Cell::new(Some(MAX_ENTRY));
+    let mut deserializer = serde_json::Deserializer::from_reader(Bounded { reader, left: &left });
+    deserializer.deserialize_map(Member { name: "log", inner: Log(take, &left), left: &left })
+}
+
+/// What may still be read before something is let go; `None` while nothing is kept.
+type Left = Cell<Option<u64>>;
+
+/// A reader that fails where more would be kept than [`MAX_ENTRY`].
+struct Bounded<'l, R> {
+    reader: R,
+    left: &'l Left,
+}
+
+impl<R: Read> Read for Bounded<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(left) = self.left.get() else { return self.reader.read(buffer) };
+        let length = self.reader.read(buffer)?;
+        let rest = left.checked_sub(length as u64).ok_or_else(|| io::Error::other("an entry is longer than 16 MiB"))?;
+        self.left.set(Some(rest));
+        Ok(length)
+    }
+}
+
+/// Steps over a value, of which nothing is kept.
+fn skip<'de, A: MapAccess<'de>>(map: &mut A, left: &Left) -> Result<(), A::Error> {
+    let before = left.take();
+    map.next_value::<IgnoredAny>()?;
+    left.set(before);
+    Ok(())
 }
 
 /// The member `log` of the archive, with `entries` inside.
-struct Member<S> {
+struct Member<'l, S> {
     name: &'static str,
     inner: S,
+    left: &'l Left,
 }
 
-impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Member<S> {
+impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Member<'_, S> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,9 +99,7 @@ impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Member<S> {
         while let Some(name) = map.next_key::<String>()? {
             match inner.take_if(|_| name == self.name) {
                 Some(inner) => map.next_value_seed(inner)?,
-                None => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+                None => skip(&mut map, self.left)?,
             }
         }
         match inner {
@@ -78,17 +111,17 @@ impl<'de, S: DeserializeSeed<'de, Value = ()>> Visitor<'de> for Member<S> {
 
 type Take<'t> = &'t mut dyn FnMut(Result<Record<'_>, String>);
 
-struct Log<'t>(Take<'t>);
+struct Log<'t>(Take<'t>, &'t Left);
 
 impl<'de> DeserializeSeed<'de> for Log<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(Member { name: "entries", inner: Entries(self.0) })
+        deserializer.deserialize_map(Member { name: "entries", inner: Entries(self.0, self.1), left: self.1 })
     }
 }
 
-struct Entries<'t>(Take<'t>);
+struct Entries<'t>(Take<'t>, &'t Left);
 
 impl<'de> DeserializeSeed<'de> for Entries<'_> {
     type Value = ();
@@ -106,13 +139,44 @@ impl<'de> Visitor<'de> for Entries<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(entry) = entries.next_element::<serde_json::Value>()? {
-            match serde_json::from_value::<Entry>(entry) {
-                Ok(entry) => (self.0)(record(entry)),
-                Err(error) => (self.0)(Err(error.to_string())),
-            }
+        while let Some(entry) = entries.next_element_seed(OneEntry(self.1))? {
+            (self.0)(entry.and_then(record));
+            self.1.set(Some(MAX_ENTRY));
         }
         Ok(())
+    }
+}
+
+/// An entry, or why it is none; of its members only those that are looked at are kept.
+struct OneEntry<'l>(&'l Left);
+
+impl<'de> DeserializeSeed<'de> for OneEntry<'_> {
+    type Value = Result<Entry, String>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for OneEntry<'_> {
+    type Value = Result<Entry, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an entry")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut started, mut request) = (None, None);
+        while let Some(name) = map.next_key::<String>()? {
+            match name.as_str() {
+                "startedDateTime" => started = Some(map.next_value::<serde_json::Value>()?),
+                "request" => request = Some(map.next_value::<serde_json::Value>()?),
+                _ => skip(&mut map, self.0)?,
+            }
+        }
+        let Some(request) = request else { return Ok(Err("missing field `request`".into())) };
+        let started = started.as_ref().and_then(serde_json::Value::as_str).map(str::to_owned);
+        Ok(serde_json::from_value(request).map(|request| Entry { started, request }).map_err(|error| error.to_string()))
     }
 }
 
