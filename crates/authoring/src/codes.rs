@@ -116,6 +116,7 @@ codes! {
     NotAcceptable "HG060" Error "not a warning that can be accepted";
     NoSuchRule "HG061" Error "test that names a rule which is not there";
     NoSuchRole "HG062" Error "test that names a role which is not declared";
+    McpInWhen "HG063" Error "`when` asks for MCP and `match` does not";
     Internal "HG099" Error "mistake of holdgate itself";
     NoTests "HG100" Error "no tests";
     NeverMatches "HG101" Error "rule that no request can match";

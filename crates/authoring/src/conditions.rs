@@ -137,6 +137,13 @@ pub(crate) fn read(
     let places = places.collect();
     let any = entries.into_iter().map(|entry| entry.atoms.into_iter().map(|(atom, _)| atom).collect()).collect();
     let conditions = Conditions { any, when: rest };
+    if effect != Some(Effect::Allow) && !conditions.asks_for_mcp_in_entries() {
+        let at = when.map_or(nodes.first()?.span, |node| node.span);
+        let message = "`when` asks for MCP, and an entry of `match` does not";
+        let help = "say which messages the rule is about: `mcp: {tool: \"*\"}` in each entry for the calls of tools, \
+                    `mcp: {method: {exists: true}}` for all messages";
+        return reader.error_with_help(at, Code::McpInWhen, message, help);
+    }
     too_many(reader, nodes.first()?.span, conditions.steps())?;
     (reader.found() == before).then_some((conditions, places))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdgate_engine::{Body, Caller, Field, Mcp, Policy, Request, conditions::Source};
+use holdgate_engine::{Body, Caller, Field, Mcp, Policy, Request, conditions::Source, header_values};
 use holdgate_protocol::{Json, Pointer, bundle::Effect};
 
 use crate::{
@@ -137,7 +137,12 @@ impl Example {
             claims: &agent.claims,
         });
         let query: Vec<Field<'_>> = self.query.iter().map(field).collect();
-        let headers: Vec<Field<'_>> = self.headers.iter().map(field).collect();
+        // As the gateway takes them: a list in one header is its members too.
+        let headers = self
+            .headers
+            .iter()
+            .flat_map(|(name, value)| header_values(value).map(move |value| Field { name, value: Some(value) }));
+        let headers: Vec<Field<'_>> = headers.collect();
         let mcp = self.mcp.as_ref().map_or(Mcp::None, |message| Mcp::Message {
             method: &message.method,
             tool: message.tool.as_deref(),

@@ -178,6 +178,13 @@ fn rule(compared: bool) -> impl Strategy<Value = RuleSpec> {
             if let Some(when) = when {
                 conditions["when"] = when;
             }
+            // Where `when` asks for MCP the entries do so first, or a deny is not loaded.
+            if !serde_json::from_value::<Conditions>(conditions.clone()).unwrap().asks_for_mcp_in_entries() {
+                let call = value("mcp_tool", json!({"exists": true}));
+                conditions["any"].as_array_mut().unwrap().iter_mut().for_each(|entry| {
+                    entry.as_array_mut().unwrap().push(call.clone());
+                });
+            }
             RuleSpec { effect, mode, conditions, requirement }
         },
     )

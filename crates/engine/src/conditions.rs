@@ -217,6 +217,23 @@ impl Conditions {
         self.when.as_ref().map_or(all, |when| all.and(when.truth(effect, request)))
     }
 
+    /// Whether `when` asks for an MCP message, or for a tool call, only where each entry does so too.
+    ///
+    /// What is asked of a message is false where there is none, negated or not. Without an entry that says so first, a
+    /// negation in `when` would let requests by that its author meant.
+    pub fn asks_for_mcp_in_entries(&self) -> bool {
+        let Some(when) = &self.when else { return true };
+        let asks = |atoms: &mut dyn Iterator<Item = &Atom>, wanted: fn(&Attribute) -> bool| {
+            atoms.flat_map(Atom::attributes).any(wanted)
+        };
+        let every_entry = |wanted: fn(&Attribute) -> bool| self.any.iter().all(|entry| asks(&mut entry.iter(), wanted));
+        let of_call = |of: &Attribute| matches!(of, Attribute::McpTool | Attribute::McpArg(_));
+        let of_message =
+            |of: &Attribute| matches!(of, Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_));
+        (!asks(&mut when.atoms(), of_call) || every_entry(of_call))
+            && (!asks(&mut when.atoms(), of_message) || every_entry(of_message))
+    }
+
     /// All atoms, entry by entry, then those of `when`.
     pub fn atoms(&self) -> impl Iterator<Item = &Atom> {
         let when = self.when.iter().flat_map(Expr::atoms);

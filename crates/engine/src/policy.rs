@@ -118,6 +118,8 @@ pub enum RuleProblem {
     Rate,
     #[error("an allow must not rest on an asserted tag, as the agent says it of itself")]
     AssertedTag,
+    #[error("`when` of a deny or a hold asks for MCP, and an entry does not")]
+    McpInWhen,
     #[error("a rule takes at most {MAX_STEPS} steps, and `when` is nested {MAX_NESTING} deep at most")]
     TooLarge,
 }
@@ -418,6 +420,7 @@ fn check(rule: &CompiledRule) -> Result<(), RuleProblem> {
         require(!when.atoms().any(|atom| is_rate(&atom)), RuleProblem::Rate)?;
     }
     require(conditions.steps() <= MAX_STEPS, RuleProblem::TooLarge)?;
+    require(rule.effect == Effect::Allow || conditions.asks_for_mcp_in_entries(), RuleProblem::McpInWhen)?;
     for atom in conditions.atoms() {
         check_atom(atom)?;
         let asserted = rule.effect == Effect::Allow && atom.attributes().any(Attribute::is_asserted);

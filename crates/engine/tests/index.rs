@@ -54,13 +54,18 @@ fn atom() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// Atoms that ask for nothing of MCP, as `when` has them.
+fn plain() -> impl Strategy<Value = Value> {
+    atom().prop_filter("asks for MCP", |atom| !atom.to_string().contains("mcp_"))
+}
+
 fn rule() -> impl Strategy<Value = (Effect, Mode, Value)> {
     let effect = select(vec![Effect::Allow, Effect::Hold, Effect::Deny]);
     let mode = prop_oneof![9 => Just(Mode::Enforce), 1 => Just(Mode::Shadow)];
     let entries = prop::collection::vec(prop::collection::vec(atom(), 1..4), 1..3);
     let when = prop_oneof![
         3 => Just(None),
-        1 => (atom(), atom()).prop_map(|(a, b)| Some(json!({"any": [{"is": a}, {"is_not": b}]}))),
+        1 => (plain(), plain()).prop_map(|(a, b)| Some(json!({"any": [{"is": a}, {"is_not": b}]}))),
     ];
     (effect, mode, entries, when).prop_map(|(effect, mode, entries, when)| {
         let conditions = when.map_or_else(|| json!({"any": entries}), |when| json!({"any": entries, "when": when}));

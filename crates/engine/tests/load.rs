@@ -1,7 +1,7 @@
 //! What `Policy::load` refuses: a bundle that it does not understand wholly is not loaded at all.
 #![expect(clippy::unwrap_used, reason = "test support")]
 
-use holdgate_engine::{Policy, Request, Verdict};
+use holdgate_engine::{Conditions, Policy, Request, Verdict};
 use holdgate_protocol::{
     Json,
     bundle::{Effect, rule_hash},
@@ -17,10 +17,14 @@ fn load(conditions: &str, needs: &str) -> Result<Policy, String> {
 
 /// Rules `r0`, `r1`, ... that allow.
 fn load_all(conditions: &[&str], needs: &str) -> Result<Policy, String> {
+    load_as("allow", conditions, needs)
+}
+
+fn load_as(effect: &str, conditions: &[&str], needs: &str) -> Result<Policy, String> {
     let rule = |(index, conditions): (usize, &&str)| {
         let hash = rule_hash(&Json::parse(conditions.as_bytes()).unwrap());
         format!(
-            r#"{{"id":"r{index}","effect":"allow","mode":"enforce","reason":"because","controls":["a/b"],
+            r#"{{"id":"r{index}","effect":"{effect}","mode":"enforce","reason":"because","controls":["a/b"],
                 "hash":"{hash}","conditions":{conditions},"approval":null}}"#
         )
     };
@@ -112,6 +116,24 @@ fn conditions_that_mean_nothing_are_refused() {
     }
     let error = load(&format!(r#"{{"any":[[{GET}]],"when":{{"is":{rate}}}}}"#), all).unwrap_err();
     assert!(error.contains("`when` has none"), "{error}");
+}
+
+/// `deny when !(mcp.tool == "safe")` would let by what is no tool call.
+#[test]
+fn a_deny_asks_for_mcp_in_its_entries_before_it_does_in_when() {
+    let atom = |of: &str| format!(r#"{{"value":{{"of":{of},"is":{{"prefix":"a"}}}}}}"#);
+    let [method, tool, arg] = [r#""mcp_method""#, r#""mcp_tool""#, r#"{"mcp_arg":"/a"}"#].map(atom);
+    let sound = |entry: &str, when: &str| {
+        let conditions = format!(r#"{{"any":[[{entry}]],"when":{{"is_not":{when}}}}}"#);
+        serde_json::from_str::<Conditions>(&conditions).unwrap().asks_for_mcp_in_entries()
+    };
+    assert!(sound(&tool, &arg) && sound(&arg, &tool) && sound(&method, &method) && sound(&tool, &method));
+    assert!(sound(GET, GET) && !sound(GET, &tool) && !sound(GET, &method) && !sound(&method, &tool));
+    let conditions = format!(r#"{{"any":[[{GET}],[{tool}]],"when":{{"is_not":{tool}}}}}"#);
+    let needs = NO_NEEDS.replace(r#""mcp":false"#, r#""mcp":true"#);
+    assert!(load(&conditions, &needs).is_ok(), "an allow is false in any case");
+    let error = load_as("deny", &[&conditions], &needs).unwrap_err();
+    assert!(error.contains("asks for MCP"), "{error}");
 }
 
 #[test]
