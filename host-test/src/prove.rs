@@ -4,7 +4,7 @@ mod save;
 
 use std::{fmt, path::PathBuf};
 
-use holdgate_authoring::{Budget, Claim, ProofResult, Solver, prove_with};
+use holdgate_authoring::{Budget, Claim, ProofResult, Solver, is_vacuous, prove_with};
 use holdgate_protocol::bundle::Effect;
 use serde::Serialize;
 
@@ -55,8 +55,8 @@ struct ProofLine {
 #[derive(Serialize)]
 #[serde(tag = "result", rename_all = "snake_case")]
 enum Result {
-    /// There is no request to the contrary.
-    Proved { steps: u64 },
+    /// There is no request to the contrary. `vacuous`: there is none in the region at all.
+    Proved { steps: u64, vacuous: bool },
     /// This request, as in a test, has this verdict.
     Refuted { request: String, verdict: Effect, rule: Option<String> },
     /// The request is to the contrary if comparisons of two attributes come out so.
@@ -73,7 +73,9 @@ pub(crate) fn run(arguments: &Prove) -> std::result::Result<Outcome, Failure> {
     let mut report = Report { proved: 0, refuted: 0, possible: 0, unknown: 0, proofs: Vec::new() };
     for (file, proof) in compilation.proofs() {
         let (result, count, refuted) = match prove_with(&solver, &policy, proof) {
-            ProofResult::Proved { steps } => (Result::Proved { steps }, &mut report.proved, None),
+            ProofResult::Proved { steps } => {
+                (Result::Proved { steps, vacuous: is_vacuous(&solver, proof) }, &mut report.proved, None)
+            }
             ProofResult::Refuted { witness, verdict, rule } => {
                 let request = witness.to_yaml();
                 (Result::Refuted { request: request.clone(), verdict, rule }, &mut report.refuted, Some(request))
@@ -125,7 +127,8 @@ impl fmt::Display for Report {
         for ProofLine { file, line, column, id, claim, result, saved } in &self.proofs {
             write!(f, "{file}:{line}:{column}: `{id}` ({claim}): ")?;
             match result {
-                Result::Proved { .. } => writeln!(f, "proved")?,
+                Result::Proved { vacuous: false, .. } => writeln!(f, "proved")?,
+                Result::Proved { vacuous: true, .. } => writeln!(f, "proved, as no request at all meets `given`")?,
                 Result::Refuted { request, verdict: effect, rule } => {
                     writeln!(f, "refuted: {}\n  {request}", verdict(*effect, rule.as_deref()))?;
                 }

@@ -462,10 +462,31 @@ impl<'c> Lint<'c> {
             }
         }
         found.sort_by(|a, b| (a.file, a.at.line, a.at.column, a.code).cmp(&(b.file, b.at.line, b.at.column, b.code)));
+        let found = together(found, Code::OpensDenied);
         self.compilation.findings(
             found.into_iter().map(|Found { file, at, code, message, help, .. }| (file, at, code, message, help)),
         )
     }
+}
+
+/// Makes one finding of those of a code in a file: what many rules of a file have is told once.
+fn together(found: Vec<Found<'_>>, code: Code) -> Vec<Found<'_>> {
+    let mut kept: Vec<Found<'_>> = Vec::new();
+    let mut others: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for finding in found {
+        let twin = |other: &Found<'_>| other.code == code && other.file == finding.file;
+        if finding.code == code && kept.iter().any(twin) {
+            others.entry(finding.file).or_default().extend(finding.rule.map(|rule| format!("`{rule}`")));
+        } else {
+            kept.push(finding);
+        }
+    }
+    for finding in kept.iter_mut().filter(|finding| finding.code == code) {
+        if let Some(rules) = others.get(finding.file) {
+            finding.message.push_str(&format!("; so do {}", rules.join(", ")));
+        }
+    }
+    kept
 }
 
 /// Whether an atom narrows what a rule is about: a method, a path that is not every path, an MCP method or tool.

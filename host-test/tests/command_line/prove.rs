@@ -194,3 +194,14 @@ fn a_comparison_says_what_differs_between_requirements() {
     assert_eq!(lines.len(), all, "{said}");
     assert!(said.contains("higher `--budget`"), "{said}");
 }
+
+#[test]
+fn a_proof_about_no_request_says_so() {
+    let place = Place::new();
+    let proof =
+        "prove:\n  - id: nothing\n    given: {http: {path: /x}, body: {/n: {gt: 5, lt: 1}}}\n    never: allow\n";
+    place.write("demo.yaml", &format!("{}{proof}", POLICY));
+    let said = place.succeeds("prove demo.yaml");
+    assert!(said.contains("`nothing` (never allow): proved, as no request at all meets `given`"), "{said}");
+    assert!(place.succeeds("prove demo.yaml --format json").contains("\"vacuous\":true"));
+}
