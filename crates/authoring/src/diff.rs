@@ -269,7 +269,8 @@ fn asks_less(old: &Requirement, new: &Requirement) -> bool {
         || new.decide_within > old.decide_within
         || new.use_within > old.use_within
         || (old.reason && !new.reason)
-        // What reviewers saw before they must still see; what was hidden must stay hidden.
+        // What is hidden must stay hidden, and what is shown must not be narrowed. To redact more is stricter: it is asked
+        // for to protect people, and the union of requirements redacts what any rule asks for.
         || !old.show.as_deref().unwrap_or(&root).iter().all(|shown| shows(new, shown))
         || !old.redact.iter().all(|hidden| hides(new, hidden))
         || !new.unbind.iter().all(|name| bound.contains(name))

@@ -187,7 +187,7 @@ pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shap
     let time = request.get("time").map_or(Some(DEFAULT_TIME), |node| read_time(reader, node));
     let http = reader.require(request, "http").and_then(|node| reader.fields(node, &HTTP))?;
     let method = reader.require(http, "method").and_then(|node| read_method(reader, node));
-    let host = http.get("host").map_or(Some("api.example".into()), |node| reader.text(node, "`host`"));
+    let host = http.get("host").map_or(Some("api.example".into()), |node| read_host(reader, node));
     let path = reader.require(http, "path").and_then(|node| read_path(reader, node));
     let query = read_texts(reader, http, "query")?;
     let mut headers = read_texts(reader, http, "headers")?;
@@ -269,10 +269,26 @@ fn read_texts(reader: &mut Reader<'_>, fields: Fields<'_>, key: &str) -> Option<
             _ => std::slice::from_ref(value),
         };
         for value in values {
-            pairs.push((key.clone(), read_literal(reader, value, &what)?.0));
+            let text = read_literal(reader, value, &what)?.0;
+            if text.chars().any(|c| c.is_control() && c != '\t') {
+                let message = format!("{what} has a control character, and the gateway refuses such a request");
+                return reader.error(value.span, Code::ControlCharacter, message);
+            }
+            pairs.push((key.clone(), text));
         }
     }
     Some(pairs)
+}
+
+/// A host as rules see it: without a port.
+fn read_host(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let host = reader.text(node, "`host`")?;
+    let port = host.rsplit_once(']').map_or(host.as_str(), |(_, port)| port).contains(':');
+    if !port {
+        return Some(host);
+    }
+    let message = format!("rules see a host without its port; leave out the port of {}", Quoted(&host));
+    reader.error(node.span, Code::HostWithPort, message)
 }
 
 /// A single value as the text that is sent, and as JSON.

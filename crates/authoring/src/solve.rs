@@ -238,7 +238,8 @@ impl Solver {
             Ok(Outcome::Open(why)) => return Answer::Unknown(why),
             Err(budget::Exhausted) => return Answer::Unknown("the question needs more work than it may cost".into()),
         };
-        if is_possible(&possible) && confirm(&possible) {
+        let confirmed = |witness: &Witness| is_possible(witness) && confirm(&witness.as_it_arrives());
+        if confirmed(&possible) {
             let level = self.level(&possible);
             let alike = goals.iter().all(|goal| assuming.holds(goal, &level)) && confirm(&level);
             return Answer::Yes(if alike { Box::new(level) } else { possible });
@@ -246,11 +247,12 @@ impl Solver {
         let all = Goal::all(goals.to_vec());
         let unmet = assuming.unmet_comparisons(&all, &possible);
         if unmet.is_empty() {
-            debug_assert!(!is_possible(&possible), "the engine disagrees about {}", possible.to_yaml());
+            let as_meant = !is_possible(&possible) || possible.as_it_arrives() != *possible;
+            debug_assert!(as_meant, "the engine disagrees about {}", possible.to_yaml());
             return Answer::Unknown("the request that was found is none that could arrive".into());
         }
         match search(false).run(goals) {
-            Ok(Outcome::Found(witness)) if is_possible(&witness) && confirm(&witness) => Answer::Yes(witness),
+            Ok(Outcome::Found(witness)) if confirmed(&witness) => Answer::Yes(witness),
             _ => {
                 let mut conditions: Vec<String> = unmet
                     .iter()

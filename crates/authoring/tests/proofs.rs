@@ -299,3 +299,22 @@ fn what_a_changed_entry_counts_is_not_what_it_counted() {
     let described = old.replace("{id: d,", "{id: d, reason: A limit.,");
     assert_eq!(changes(&old, &described), (vec![], Answered::No));
 }
+
+/// A list in one header is its members too: a text with a comma alone is no request that an allow would let pass.
+#[test]
+fn a_request_is_shown_only_as_it_would_arrive() {
+    let policy = |test: &str| {
+        small(&format!("  - {{id: a, effect: allow, match: [{{http: {{path: /x, headers: {{x-r: {test}}}}}}}]}}\n"))
+    };
+    let never = |test: &str| result(&policy(test), vec![path("/x")], Claim::Never(Allow));
+    assert_eq!(never("{contains: \"a,\"}"), "unknown: the request that was found is none that could arrive");
+    assert!(never("{contains: a}").starts_with("Allow by a: "), "{}", never("{contains: a}"));
+    // In a deny the whole counts as well as each member.
+    let deny = "  - {id: d, effect: deny, match: [{http: {path: /x, headers: {x-r: \"a,b\"}}}]}";
+    let reached = result(
+        &small(deny),
+        vec![path("/x"), value(json!({"header": "x-r"}), json!({"suffix": ",b"}))],
+        Claim::Never(Deny),
+    );
+    assert!(reached.starts_with("Deny by "), "{reached}");
+}

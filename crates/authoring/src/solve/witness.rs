@@ -1,6 +1,6 @@
 //! Concrete requests that questions are answered with.
 
-use holdgate_engine::{Body, Caller, Counter, Field, Mcp, Policy, Request, conditions::By};
+use holdgate_engine::{Body, Caller, Counter, Field, Mcp, Policy, Request, conditions::By, header_values};
 use holdgate_protocol::{Hash, Json, json::Object};
 
 use super::goal::counted_by;
@@ -96,6 +96,15 @@ impl Witness {
         };
         let rates: Vec<Option<u64>> = policy.rates().iter().map(counted).collect();
         self.with_fields(|request| f(&Request { rates: &rates, ..*request }))
+    }
+
+    /// The request as the gateway takes it: a list in one header is its members too.
+    pub(crate) fn as_it_arrives(&self) -> Witness {
+        let values = |(name, value): &(String, String)| {
+            let values = header_values(value).map(|value| (name.clone(), value.to_owned()));
+            values.collect::<Vec<_>>()
+        };
+        Witness { headers: self.headers.iter().flat_map(values).collect(), ..self.clone() }
     }
 
     /// Calls `f` with the request, but for what was counted.
