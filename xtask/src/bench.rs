@@ -30,6 +30,9 @@ pub(crate) fn run() -> Result<()> {
     succeed(&mut cargo_in(root, &["build", "--release", "--package", "holdgate-host-test"]))?;
     let holdgate = workspace.target.join("release/holdgate");
     let place = workspace.target.join("bench");
+    if place.exists() {
+        fs::remove_dir_all(&place).context("the last bench cannot be cleared away")?;
+    }
     fs::create_dir_all(&place).context("the bench has no place")?;
     fs::write(place.join("large.yaml"), large_policy()?)?;
     fs::write(place.join("audit.jsonl"), audit_log()?)?;
