@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
 };
 
@@ -99,14 +99,41 @@ fn publishing_needs_an_address_a_credential_and_a_service() {
     assert!(outcome.stderr.starts_with(&start), "{}", outcome.stderr);
 }
 
-#[test]
-fn the_commands_of_the_rule_files_readme_work() {
+/// A place with the shipped rule files, and where these are.
+fn place_with_policies() -> (Place, PathBuf) {
     let place = Place::new();
     let policies = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
     fs::create_dir(place.path().join("policies")).unwrap();
     for entry in fs::read_dir(&policies).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
         fs::copy(entry.path(), place.path().join("policies").join(entry.file_name())).unwrap();
     }
+    (place, policies)
+}
+
+#[test]
+fn the_commands_that_the_first_page_shows_policy_authors_work() {
+    let (place, policies) = place_with_policies();
+    place.write("old.yaml", POLICY).write("new.yaml", &POLICY.replace("/**", "/x/**"));
+    let readme = fs::read_to_string(policies.join("../README.md")).unwrap();
+    let (_, section) = readme.split_once("## Policy authors\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let commands: Vec<&str> = section.lines().filter_map(|line| line.strip_prefix("holdgate ")).collect();
+    assert_eq!(commands.len(), 5, "{commands:?}");
+    for command in commands {
+        let command = command.split('#').next().unwrap();
+        // What stands between quotes is one word.
+        let words = command
+            .split('"')
+            .enumerate()
+            .flat_map(|(index, part)| if index % 2 == 1 { vec![part] } else { part.split_whitespace().collect() });
+        let outcome = place.run_with_input(&words.collect::<Vec<_>>(), "");
+        assert_eq!(outcome.code, 0, "{command}: {}{}", outcome.stdout, outcome.stderr);
+    }
+}
+
+#[test]
+fn the_commands_of_the_rule_files_readme_work() {
+    let (place, policies) = place_with_policies();
     let readme = fs::read_to_string(policies.join("README.md")).unwrap();
     let commands: Vec<&str> = readme.lines().filter_map(|line| line.strip_prefix("holdgate ")).collect();
     assert_eq!(commands.len(), 8, "{commands:?}");
