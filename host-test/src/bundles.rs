@@ -228,8 +228,7 @@ fn read(file: &Path, bytes: &[u8]) -> Result<AnyBundle, Failure> {
 
 /// What rules need and the filter of this version does not evaluate: it refuses such a bundle.
 pub(crate) fn refused_for(needs: &Needs) -> Vec<&'static str> {
-    let not_evaluated = [(needs.mcp, "mcp"), (needs.rates, "rate")];
-    not_evaluated.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what).collect()
+    holdgate_gate::not_evaluated(needs).collect()
 }
 
 /// What is said of that to people.

@@ -1,8 +1,8 @@
 //! What is wrong, or probably not meant, in rule files that were read without a mistake.
 //!
-//! Questions about all requests (can the rule match, does it ever decide) are put to the solver; what it does not decide
-//! within its budget is said so, and nothing is concluded from it. A warning that is meant so is accepted in the file, with
-//! a reason.
+//! Questions about all requests (can the rule match, does it ever decide) are put to the solver; what it does not
+//! decide within its budget is said so, and nothing is concluded from it. A warning that is meant so is accepted in the
+//! file, with a reason.
 
 mod plain;
 mod unusual;
@@ -56,7 +56,8 @@ pub fn lint(compilation: &Compilation, policy: &Policy, budget: Budget) -> Vec<D
                 if lint.solver.is_spent() {
                     let what =
                         format!("from `{}` on it was not found out which rules never match or never decide", rule.id);
-                    let help = "all questions together need more work than they may cost; check fewer files together, and write simpler conditions";
+                    let help = "all questions together need more work than they may cost; check fewer files \
+                                together, and write simpler conditions";
                     lint.report(places, rule, Code::NotDecided, what, help);
                     break;
                 }
@@ -135,7 +136,8 @@ impl<'c> Lint<'c> {
             let accepts = |accepted: &Acceptance| accepted.code == Code::NoControls && accepted.rule.is_some();
             let serves = |rule: &Rule| !rule.controls.is_empty();
             if file.rules.len() > 1 && !file.rules.iter().any(serves) && !file.acceptances.iter().any(accepts) {
-                let help = "name the control that they serve: `controls: [nist-csf-2.0/PR.AA-05]`, for the file or for each rule";
+                let help = "name the control that they serve: `controls: [nist-csf-2.0/PR.AA-05]`, for the file \
+                            or for each rule";
                 report(file.at, Code::NoControls, "no rule of this file serves a control", help);
                 uncontrolled.insert(file.name.as_str());
             }
@@ -189,7 +191,8 @@ impl<'c> Lint<'c> {
                 self.report_at(at.span, places, rule, Code::NotIndexed, what, help);
             }
             if rule.effect == Effect::Hold && !entry.iter().any(is_scope) {
-                let help = "say what is held with `http: {methods, path}` or `mcp: {tool}`; reviewers cannot look at everything";
+                let help = "say what is held with `http: {methods, path}` or `mcp: {tool}`; reviewers cannot \
+                            look at everything";
                 let what = format!("`{}` holds without a method, a path or a tool", rule.id);
                 self.report_at(at.span, places, rule, Code::NoScope, what, help);
             }
@@ -242,7 +245,8 @@ impl<'c> Lint<'c> {
             let Attribute::Tag(tag) = tag else { continue };
             if told.insert(&tag.name) {
                 let what = format!("an agent avoids `{}` by another value of the tag `{}`", rule.id, tag.name);
-                let help = "take the tag from a claim of its token (`tags: {NAME: {claim: ...}}`), or hold on other grounds too";
+                let help = "take the tag from a claim of its token (`tags: {NAME: {claim: ...}}`), or hold on \
+                            other grounds too";
                 self.report_at(at.unwrap_or(places.rule), places, rule, Code::Advisory, what, help);
             }
         }
@@ -354,7 +358,8 @@ impl<'c> Lint<'c> {
         }
         match self.solver.changes_anything(self.policy, rule) {
             Answer::No => {
-                let help = "other rules say the same wherever it matches: remove it, unless its reason or its id is what matters";
+                let help = "other rules say the same wherever it matches: remove it, unless its reason or its \
+                            id is what matters";
                 let what = format!("without `{id}` every request would get the same verdict and the same requirement");
                 return self.report(places, rule, Code::Redundant, what, help);
             }
@@ -384,7 +389,8 @@ impl<'c> Lint<'c> {
         let id = &rule.id;
         match self.solver.opens_what_is_denied(self.policy, rule) {
             Answer::Yes(witness) => {
-                let help = "that is what many checkpoints are for; accept it with the reason, or add the `allow` that it checks";
+                let help = "that is what many checkpoints are for; accept it with the reason, or add the \
+                            `allow` that it checks";
                 let what =
                     format!("`{id}` opens to reviewers what no rule allows, such as the request {}", witness.to_yaml());
                 self.report(places, rule, Code::OpensDenied, what, help);

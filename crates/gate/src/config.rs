@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use holdgate_engine::Policy;
 use holdgate_protocol::{
     Json,
-    bundle::{BundleError, SignedBundle},
+    bundle::{BundleError, Needs, SignedBundle},
     duration,
     jws::{Jwks, KeyError, Keys},
 };
@@ -231,15 +231,19 @@ impl Config {
         if reference.serial < self.min_serial {
             return Err(ConfigError::Serial { found: reference.serial, min: self.min_serial });
         }
-        // A filter that let such atoms be unknown would hold or deny everything that the rules are near to.
-        let needs = policy.needs();
-        for (needed, what) in [(needs.mcp, "mcp"), (needs.rates, "rate")] {
-            if needed {
-                return Err(ConfigError::Unsupported(what));
-            }
+        match not_evaluated(policy.needs()).next() {
+            Some(what) => Err(ConfigError::Unsupported(what)),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// What rules look at and this version of the filter does not evaluate, by the keys of rule files.
+///
+/// It refuses such a policy: if it let the atoms be unknown it would hold or deny everything that the rules are near to.
+pub fn not_evaluated(needs: &Needs) -> impl Iterator<Item = &'static str> {
+    let all = [(needs.mcp, "mcp"), (needs.rates, "rate")];
+    all.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what)
 }
 
 fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {

@@ -13,7 +13,7 @@ mod reply;
 mod view;
 
 pub use canonical::{Head, Malformed};
-pub use config::{Config, ConfigError};
+pub use config::{Config, ConfigError, not_evaluated};
 pub use gate::{Answer, Callout, Command, Gate, Nonce, Opened, RootCall, Step, StreamId};
 pub use permit::Permit;
 pub use reply::Reply;

@@ -5,6 +5,7 @@ mod bundles;
 mod check;
 mod explain;
 mod format;
+mod paths;
 mod place;
 mod prove;
 mod publish;
