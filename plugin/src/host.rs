@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use holdgate_gate::{Answer, Callout, Permit, Reply, StreamId};
+use holdgate_gate::{Answer, Callout, Host, Permit, Reply, StreamId};
 use proxy_wasm::{
     hostcalls,
     types::{BufferType, LogLevel, MapType},
@@ -23,11 +23,25 @@ pub(crate) fn now() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// 16 random bytes of the host.
-pub(crate) fn nonce() -> Option<[u8; 16]> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).ok()?;
-    Some(bytes)
+/// The proxy around this VM.
+pub(crate) struct Proxy;
+
+impl Host for Proxy {
+    fn nonce(&mut self) -> Option<[u8; 16]> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
+        let (value, version) = hostcalls::get_shared_data(key).unwrap_or_default();
+        (value, version.unwrap_or_default())
+    }
+
+    fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool {
+        let version = Some(version).filter(|version| *version > 0);
+        hostcalls::set_shared_data(key, Some(value), version).is_ok()
+    }
 }
 
 pub(crate) fn tick_every(milliseconds: u64) {

@@ -93,7 +93,7 @@ fn configure(size: usize) -> Result<Shared, ConfigError> {
         authorization: format!("Bearer {credential}"),
     };
     let kept_as = format!("holdgate/bundle/{}", config.group);
-    let mut gate = Gate::new(config, &credential, Box::new(host::nonce));
+    let mut gate = Gate::new(config, &credential, Box::new(host::Proxy));
     if let Some(kept) = host::kept(&kept_as) {
         gate.restore(&kept);
     }

@@ -1,11 +1,13 @@
 //! The gate of one root context: every request that waits, the feed that wakes it, and the policy in force.
 //!
-//! Requests that are allowed or refused at once leave no trace here. A request that waits is a `Stream`; what happens
-//! to it in its own callbacks is in `stream`, what the root's timer and answers do is in `root`.
+//! Requests that are allowed or refused at once leave no trace here. A request that waits is a `Stream`: `arrive` takes
+//! it to its verdict, `hold` from there to its end, `root` does what the timer and the root's answers bring.
 
+mod arrive;
 mod call;
+mod hold;
 mod root;
-mod stream;
+mod told;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -19,13 +21,10 @@ use holdgate_protocol::{
     gateway::{DetachedAttempt, HoldState, Outcome},
 };
 
-use crate::{Config, Head, Permit, Reply, capture::Redactor, identity::Identity};
+use crate::{Config, Head, Host, Permit, Reply, capture::Redactor, identity::Identity};
 
 /// The host's number for a stream; never used twice by one VM.
 pub type StreamId = u32;
-
-/// Gives 16 random bytes; `None` where the host has no randomness, and then nothing is held or let through by a grant.
-pub type Nonce = Box<dyn FnMut() -> Option<[u8; 16]>>;
 
 /// The most streams that are answered in one VM entry: Envoy runs the replies one inside the other, and V8's stack ends at
 /// about 300.
@@ -138,7 +137,7 @@ pub struct Redeeming {
 pub struct Gate {
     config: Config,
     redactor: Redactor,
-    nonce: Nonce,
+    host: Box<dyn Host>,
     policy: Option<Rc<Policy>>,
     feed: Feed,
     suspended: HashSet<Actor>,
@@ -243,12 +242,12 @@ struct Hold {
 
 impl Gate {
     /// A gate that serves nothing until the first snapshot. `credential` is the gateway's.
-    pub fn new(mut config: Config, credential: &str, nonce: Nonce) -> Self {
+    pub fn new(mut config: Config, credential: &str, host: Box<dyn Host>) -> Self {
         Gate {
             policy: config.bundle.take().map(Rc::new),
             redactor: Redactor::new(credential),
             config,
-            nonce,
+            host,
             feed: Feed::default(),
             suspended: HashSet::new(),
             streams: HashMap::new(),

@@ -7,6 +7,7 @@ mod canonical;
 mod capture;
 pub mod config;
 mod gate;
+mod host;
 mod identity;
 mod permit;
 mod reply;
@@ -14,7 +15,8 @@ mod view;
 
 pub use canonical::{Head, Malformed};
 pub use config::{Config, ConfigError, not_evaluated};
-pub use gate::{Answer, Callout, Command, Gate, Nonce, Opened, RootCall, Step, StreamId};
+pub use gate::{Answer, Callout, Command, Gate, Opened, RootCall, Step, StreamId};
+pub use host::Host;
 pub use permit::Permit;
 pub use reply::Reply;
 pub use view::Parameters;

@@ -16,7 +16,7 @@ use holdgate_protocol::{
 use super::{
     Answer, COMPARE_AGAIN, Command, Gate, Held, Hold, MAX_NEWS, MAX_REPLIES, MAX_SKEW, MAX_WOKEN, NEWS_KEPT, News,
     RETRY, Redeeming, RootCall, SKEWED_AGAIN, Stream, StreamId, call,
-    stream::{ended_reply, late_body, service_unavailable, ticket},
+    told::{ended_reply, late_body, service_unavailable, ticket},
 };
 use crate::{Permit, Reply};
 

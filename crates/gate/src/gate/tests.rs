@@ -17,7 +17,7 @@ use super::*;
 mod attributes;
 mod fixture;
 mod service;
-use fixture::{Desk, method, problem, value};
+use fixture::{Desk, TestHost, method, problem, value};
 
 #[test]
 fn nothing_is_served_before_the_first_snapshot_and_policy() {
@@ -331,7 +331,7 @@ fn without_room_or_randomness_nothing_is_parked() {
     };
     assert_eq!(reply.decision, "held");
     let mut desk = Desk::ready();
-    desk.gate.nonce = Box::new(|| None);
+    desk.gate.host = Box::new(TestHost { random: false, ..TestHost::default() });
     assert_eq!(desk.refused("DELETE", "/iam/users/7", b"").1, (503, "unavailable".into()));
 }
 

@@ -94,6 +94,39 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
     Json::from_serialize(&bundle).unwrap().to_jcs()
 }
 
+/// A host with a memory of its own, and numbers in place of randomness.
+pub(super) struct TestHost {
+    pub(super) random: bool,
+    pub(super) nonces: u8,
+    pub(super) shared: HashMap<String, (Vec<u8>, u32)>,
+}
+
+impl Default for TestHost {
+    fn default() -> Self {
+        TestHost { random: true, nonces: 0, shared: HashMap::new() }
+    }
+}
+
+impl Host for TestHost {
+    fn nonce(&mut self) -> Option<[u8; 16]> {
+        self.nonces = self.nonces.wrapping_add(1);
+        self.random.then_some([self.nonces; 16])
+    }
+
+    fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
+        self.shared.get(key).map_or((None, 0), |(value, version)| (Some(value.clone()), *version))
+    }
+
+    fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool {
+        let now = self.shared.get(key).map_or(0, |(_, version)| *version);
+        let current = version == 0 || version == now;
+        if current {
+            self.shared.insert(key.to_owned(), (value.to_vec(), now + 1));
+        }
+        current
+    }
+}
+
 impl Desk {
     pub(super) fn new(change: impl FnOnce(&mut Value)) -> Self {
         let mut config = json!({
@@ -104,13 +137,8 @@ impl Desk {
         });
         change(&mut config);
         let config = Config::parse(config.to_string().as_bytes()).unwrap();
-        let mut count = 0_u8;
-        let nonce = Box::new(move || {
-            count = count.wrapping_add(1);
-            Some([count; 16])
-        });
         Desk {
-            gate: Gate::new(config, "credential", nonce),
+            gate: Gate::new(config, "credential", Box::new(TestHost::default())),
             now: NOW,
             skew: 0,
             author: AUTHOR,

@@ -1,0 +1,226 @@
+//! A request's arrival in its own callbacks: head and body, until there is a verdict.
+
+use holdgate_engine::{Body, Head as HeadVerdict, Policy, Verdict};
+use holdgate_protocol::Json;
+
+use super::{
+    AwaitingBody, Gate, Opened, Step, Stream, StreamId,
+    hold::Pending,
+    told::{denied_by_policy, malformed, refused, suspended, too_large, unauthorized, unavailable, unreadable},
+};
+use crate::{
+    Head, Permit, Reply,
+    canonical::is_reserved,
+    config::{OnStale, Untagged},
+    identity::{Identity, IdentityError, identify},
+    reply::TASKS,
+    view::{Parameters, View},
+};
+
+impl Gate {
+    /// A request's head has come. `end`: it has no body. `now` is in Unix milliseconds.
+    pub fn head(&mut self, now: u64, id: StreamId, pairs: Vec<(Vec<u8>, Vec<u8>)>, end: bool) -> Opened {
+        let reserved = pairs.iter().map(|(name, _)| name).filter(|name| is_reserved(name));
+        let mut remove: Vec<String> = reserved.filter_map(|name| String::from_utf8(name.clone()).ok()).collect();
+        if !self.config.identity.forward {
+            remove.push(self.config.identity.header.clone());
+        }
+        let (authority, step) = match Head::read(pairs, &self.config.identity.header) {
+            Ok(head) => {
+                let authority = head.renamed.then(|| head.authority.clone());
+                (authority, self.canonical_head(now, id, head, end).unwrap_or_else(Step::Reply))
+            }
+            Err(wrong) => (None, Step::Reply(refused(wrong))),
+        };
+        Opened { remove, authority, step }
+    }
+
+    fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
+        let Some(policy) = self.policy.clone().filter(|_| self.feed.cursor.is_some()) else {
+            return Err(unavailable("The gateway has no policy in force yet."));
+        };
+        self.refuse_stale(now)?;
+        let identity = match identify(&self.config.identity, &head, now / 1000) {
+            Ok(identity) => Some(identity),
+            Err(IdentityError::Missing) if self.config.identity.untagged == Untagged::Evaluate => None,
+            Err(error) => return Err(unauthorized(&error)),
+        };
+        self.refuse_suspended(identity.as_ref())?;
+        if let Some(hold) = head.path.strip_prefix(TASKS) {
+            return self.ask_task(id, &head, hold, identity.as_ref());
+        }
+        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
+        match policy.evaluate_head(&view.request(Body::Unread)) {
+            HeadVerdict::Decided(Verdict::Hold(_)) => {}
+            HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
+            HeadVerdict::NeedsBody if end => {}
+            HeadVerdict::NeedsBody => readable(&head)?,
+        }
+        if head.upgrades() {
+            return Err(malformed("A request that may be held cannot ask for an upgrade."));
+        }
+        let announced = head.field("content-length").and_then(|length| length.parse::<u64>().ok());
+        if let Some(length) = announced {
+            self.check_size(usize::try_from(length).unwrap_or(usize::MAX))?;
+        }
+        let until = now.saturating_add(self.config.body_within);
+        let awaiting = AwaitingBody { head, identity, arrived: now, until };
+        if end {
+            return self.complete(now, id, awaiting, Vec::new());
+        }
+        self.deadlines.insert((until, id));
+        self.streams.insert(id, Stream::Body(Box::new(awaiting)));
+        Ok(Step::Await)
+    }
+
+    /// Whether the stream waits for the rest of its body.
+    pub fn awaits_body(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Body(_)))
+    }
+
+    /// So many bytes of the body have come, and more may follow.
+    pub fn body_so_far(&mut self, id: StreamId, size: usize) -> Step {
+        match self.check_size(size) {
+            Ok(()) => Step::Await,
+            Err(reply) => {
+                self.take_if(id, |_| true);
+                Step::Reply(reply)
+            }
+        }
+    }
+
+    /// The whole body has come; `None` where the host has lost it.
+    pub fn body(&mut self, now: u64, id: StreamId, body: Option<Vec<u8>>) -> Step {
+        let Some(Stream::Body(awaiting)) = self.take_if(id, |stream| matches!(stream, Stream::Body(_))) else {
+            return Step::Await;
+        };
+        let body = body.ok_or_else(|| malformed("The gateway could not read the body."));
+        let whole = body.and_then(|body| self.check_size(body.len()).map(|()| body));
+        whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply)
+    }
+
+    /// Trailers have come behind a body that was awaited: they would not be covered by the digest.
+    pub fn trailers(&mut self, id: StreamId) -> Step {
+        self.take_if(id, |_| true);
+        Step::Reply(malformed("A request whose body is inspected or held cannot have trailers."))
+    }
+
+    pub(super) fn check_size(&self, size: usize) -> Result<(), Reply> {
+        if size <= self.config.max_body {
+            return Ok(());
+        }
+        Err(too_large(self.config.max_body))
+    }
+
+    /// Decides on a whole request. Time has passed since its head came: whatever that decided is decided anew.
+    fn complete(&mut self, now: u64, id: StreamId, awaiting: AwaitingBody, body: Vec<u8>) -> Result<Step, Reply> {
+        let AwaitingBody { head, identity, arrived, .. } = awaiting;
+        let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
+        self.refuse_stale(now)?;
+        self.refuse_lapsed(now, identity.as_ref())?;
+        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
+        let needed = policy.evaluate_head(&view.request(Body::Unread)) == HeadVerdict::NeedsBody;
+        let parsed = Parsed::of(&policy, &head, &body);
+        if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
+            return Err(reply.clone());
+        }
+        let request = view.request(parsed.as_body());
+        let verdict = policy.evaluate(&request);
+        let Verdict::Hold(_) = verdict else { return pass_or_deny(&policy, verdict) };
+        let Some(checkpoint) = policy.checkpoint(&request) else {
+            return Err(unavailable("The policy holds the request without saying how it is approved."));
+        };
+        let Some(identity) = identity else { return Err(unauthorized(&IdentityError::Missing)) };
+        self.hold(now, id, Pending { head, identity, body, arrived }, &policy, checkpoint)
+    }
+
+    pub(super) fn refuse_stale(&self, now: u64) -> Result<(), Reply> {
+        if self.config.on_stale == OnStale::Deny && self.is_stale(now) {
+            return Err(unavailable("The gateway has lost touch with the approval service."));
+        }
+        Ok(())
+    }
+
+    /// Refuses an agent that was suspended, or whose token has expired, while its request waited.
+    pub(super) fn refuse_lapsed(&self, now: u64, identity: Option<&Identity>) -> Result<(), Reply> {
+        self.refuse_suspended(identity)?;
+        match identity {
+            Some(identity) if !identity.is_valid_at(now / 1000) => Err(unauthorized(&IdentityError::Expired)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn refuse_suspended(&self, identity: Option<&Identity>) -> Result<(), Reply> {
+        match identity {
+            Some(identity) if self.suspended.contains(&identity.caller) => Err(suspended()),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A body as rules see it.
+pub(super) enum Parsed {
+    Empty,
+    Json(Json),
+    /// Not to be judged: what rules ask of it is unknown. The reply is for a request that depends on it.
+    Unreadable(Reply),
+}
+
+impl Parsed {
+    pub(super) fn of(policy: &Policy, head: &Head, body: &[u8]) -> Self {
+        // Where no rule looks into bodies, it does not matter what is in this one.
+        if body.is_empty() || !policy.needs().body {
+            return Parsed::Empty;
+        }
+        if let Err(reply) = readable(head) {
+            return Parsed::Unreadable(reply);
+        }
+        match Json::parse(body).and_then(Json::without_twins) {
+            Ok(json) => Parsed::Json(json),
+            Err(error) => {
+                let detail =
+                    format!("The policy looks into the body, which is not JSON with a single reading: {error}.");
+                Parsed::Unreadable(unreadable(400, &detail))
+            }
+        }
+    }
+
+    pub(super) fn as_body(&self) -> Body<'_> {
+        match self {
+            Parsed::Empty => Body::Empty,
+            Parsed::Json(json) => Body::Json(json),
+            Parsed::Unreadable(_) => Body::Unread,
+        }
+    }
+}
+
+/// Refuses a body whose head says that it is something else than plain JSON in UTF-8: its reader would see another text.
+fn readable(head: &Head) -> Result<(), Reply> {
+    let refuse = |detail: &str| Err(unreadable(415, detail));
+    if head.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
+        return refuse("The policy looks into the body; send it without a content-encoding.");
+    }
+    let mut parts = head.field("content-type").unwrap_or_default().split(';').map(str::trim);
+    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+        }
+        _ => true,
+    });
+    if json && utf8 {
+        return Ok(());
+    }
+    refuse("The policy looks into the body; send it as application/json in UTF-8, with a content-type that says so.")
+}
+
+fn pass_or_deny(policy: &Policy, verdict: Verdict) -> Result<Step, Reply> {
+    match (Permit::of_verdict(verdict), verdict) {
+        (Some(permit), _) => Ok(Step::Forward(permit)),
+        (None, Verdict::Deny(rule)) => Err(denied_by_policy(policy, rule)),
+        (None, _) => Err(unavailable("The verdict is not one that the gateway can carry out.")),
+    }
+}

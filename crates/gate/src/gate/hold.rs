@@ -1,0 +1,209 @@
+//! A held request: its hold at the approval service, its wait, what follows a decision, its outcome.
+
+use holdgate_engine::{Checkpoint, Policy, Verdict};
+use holdgate_protocol::{
+    b64url,
+    digest::request_digest,
+    gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome},
+};
+
+use super::{
+    Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_SKEW, Step, Stream, StreamId,
+    arrive::Parsed,
+    call,
+    told::{
+        changed_policy, conflict, denied_by_policy, ended_reply, malformed, method_not_allowed, over_quota, refused,
+        task_answer, ticket, unauthorized, unavailable, unknown_task,
+    },
+};
+use crate::{
+    Head, Permit, Reply,
+    identity::{Identity, IdentityError},
+    view::{Parameters, View},
+};
+
+/// A request that is about to be held.
+pub(super) struct Pending {
+    pub(super) head: Head,
+    pub(super) identity: Identity,
+    pub(super) body: Vec<u8>,
+    pub(super) arrived: u64,
+}
+
+impl Gate {
+    pub(super) fn hold(
+        &mut self,
+        now: u64,
+        id: StreamId,
+        pending: Pending,
+        policy: &Policy,
+        checkpoint: Checkpoint,
+    ) -> Result<Step, Reply> {
+        let Pending { head, identity, body, arrived } = pending;
+        if self.is_stale(now) {
+            return Err(unavailable("The gateway has lost touch with the approval service."));
+        }
+        if self.feed.skew > MAX_SKEW {
+            return Err(unavailable("The clocks of the gateway and the approval service disagree."));
+        }
+        let header = &self.config.identity.header;
+        let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
+        let digest = digest.map_err(|error| malformed(&error.to_string()))?;
+        let Some(nonce) = self.host.nonce() else {
+            return Err(unavailable("The gateway has no source of randomness."));
+        };
+        let wait = checkpoint.wait.saturating_mul(1000).min(self.config.max_wait);
+        let mut held = Held {
+            head,
+            identity,
+            body: Some(body),
+            revision: policy.reference().rev,
+            rule: policy.rule(checkpoint.lead).id.clone(),
+            checkpoint,
+            digest,
+            attempt: b64url(&nonce),
+            until: arrived.saturating_add(wait),
+        };
+        let Some(callout) = self.open_hold(&held) else {
+            return Err(unavailable("The hold cannot be written."));
+        };
+        let (in_all, of_agent) = (self.kept.total, self.kept.of(&held.identity.caller));
+        if in_all + held.size() > self.config.max_parked_bytes || of_agent + held.size() > self.config.max_agent_bytes {
+            // No room: the hold is opened all the same, and the agent gets a ticket at once.
+            (held.body, held.until) = (None, 0);
+            if in_all + held.size() > self.config.max_parked_bytes.saturating_add(BODILESS_ROOM) {
+                return Err(unavailable("The gateway holds as many requests as it can."));
+            }
+        }
+        self.kept.add(&held);
+        self.streams.insert(id, Stream::Opening(Box::new(held)));
+        Ok(Step::Call(callout))
+    }
+
+    pub(super) fn ask_task(
+        &mut self,
+        id: StreamId,
+        head: &Head,
+        hold: &str,
+        caller: Option<&Identity>,
+    ) -> Result<Step, Reply> {
+        let Some(identity) = caller else { return Err(unauthorized(&IdentityError::Missing)) };
+        if head.method != "GET" && head.method != "HEAD" {
+            return Err(method_not_allowed());
+        }
+        if !call::is_hold_id(hold) {
+            return Err(unknown_task());
+        }
+        self.streams.insert(id, Stream::Task(hold.to_owned()));
+        Ok(Step::Call(self.task(hold, &identity.agent.key())))
+    }
+
+    /// The answer to the stream's own callout.
+    pub fn stream_answer(&mut self, now: u64, id: StreamId, answer: Option<Answer>) -> Step {
+        match self.take_if(id, |stream| matches!(stream, Stream::Task(_) | Stream::Opening(_))) {
+            Some(Stream::Task(hold)) => Step::Reply(task_answer(&hold, answer.as_ref())),
+            Some(Stream::Opening(held)) => {
+                self.opened(now, id, held, call::read_hold(answer.as_ref())).unwrap_or_else(Step::Reply)
+            }
+            _ => Step::Await,
+        }
+    }
+
+    fn opened(&mut self, now: u64, id: StreamId, held: Box<Held>, answer: call::OpenAnswer) -> Result<Step, Reply> {
+        let answer = match answer {
+            call::OpenAnswer::Hold(answer) => answer,
+            call::OpenAnswer::Conflict => return Err(conflict()),
+            call::OpenAnswer::Quota => return Err(over_quota()),
+            call::OpenAnswer::Unavailable(why) => {
+                self.warn(format!("a hold could not be opened at the approval service: {why}"));
+                return Err(unavailable("The approval service cannot take the request now."));
+            }
+        };
+        let HoldAnswer { hold, state, seq, expires_at, .. } = answer;
+        let hold = Hold { id: hold, expires_at };
+        let state = match self.news.get(&hold.id) {
+            Some(news) if news.seq > seq => news.state,
+            _ => state,
+        };
+        match state {
+            // Opened before the feed began, so that its decision may not be told any more.
+            HoldState::Pending if seq < self.feed.base => Err(ticket(&held, &hold)),
+            HoldState::Pending => self.park(now, id, held, hold),
+            HoldState::Approved => match self.recheck(now, &held)? {
+                None => {
+                    self.queue_redemption(id, held, hold, 0);
+                    Ok(Step::Await)
+                }
+                Some(permit) => {
+                    self.detached.push(DetachedAttempt { attempt: held.attempt });
+                    Ok(Step::Forward(permit))
+                }
+            },
+            ended => Err(ended_reply(ended, &held, &hold)),
+        }
+    }
+
+    /// Parks the stream until its hold is decided, or answers with a ticket where it cannot wait.
+    fn park(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold) -> Result<Step, Reply> {
+        if held.until <= now || held.body.is_none() {
+            return Err(ticket(&held, &hold));
+        }
+        self.kept.add(&held);
+        self.deadlines.insert((held.until, id));
+        self.waiting.entry(hold.id.clone()).or_default().push(id);
+        self.streams.insert(id, Stream::Parked(held, hold));
+        Ok(Step::Await)
+    }
+
+    /// Whether the stream went on with a grant, so that its outcome is to be reported.
+    pub fn awaits_response(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Granted { .. }))
+    }
+
+    /// The answer to a request that went on; the upstream's status, or `None` where the proxy answered in its place.
+    pub fn response(&mut self, id: StreamId, status: Option<u16>) {
+        if let Some(Stream::Granted { hold, attempt }) =
+            self.take_if(id, |stream| matches!(stream, Stream::Granted { .. }))
+        {
+            self.outcomes.push(Outcome { hold, attempt, forwarded: true, status });
+        }
+    }
+
+    /// The stream has ended, for whatever reason.
+    pub fn closed(&mut self, id: StreamId) {
+        match self.take_if(id, |_| true) {
+            Some(Stream::Opening(held) | Stream::Parked(held, _)) => {
+                self.detached.push(DetachedAttempt { attempt: held.attempt });
+            }
+            Some(Stream::Granted { hold, attempt }) => {
+                self.outcomes.push(Outcome { hold, attempt, forwarded: true, status: None });
+            }
+            // A redemption on its way is accounted for when its answer comes.
+            Some(Stream::Redeeming(..) | Stream::Body(_) | Stream::Task(_) | Stream::Answered) | None => {}
+        }
+    }
+
+    /// Evaluates a woken request again, against the policy in force now. `Ok(None)`: redeem the hold.
+    pub(super) fn recheck(&self, now: u64, held: &Held) -> Result<Option<Permit>, Reply> {
+        self.refuse_lapsed(now, Some(&held.identity))?;
+        let Some(policy) = self.policy.as_deref() else { return Err(unavailable("The policy is gone.")) };
+        let unchanged = policy.reference().rev == held.revision;
+        let parsed = match &held.body {
+            Some(body) => Parsed::of(policy, &held.head, body),
+            None if unchanged => return Ok(None),
+            None => return Err(changed_policy(held)),
+        };
+        let parameters = Parameters::of(policy.needs(), &held.head).map_err(refused)?;
+        let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now).map_err(refused)?;
+        let request = view.request(parsed.as_body());
+        match policy.evaluate(&request) {
+            Verdict::Deny(rule) => Err(denied_by_policy(policy, rule)),
+            Verdict::Hold(_) => match policy.checkpoint(&request) {
+                Some(checkpoint) if checkpoint.hash == held.checkpoint.hash => Ok(None),
+                _ => Err(changed_policy(held)),
+            },
+            Verdict::Allow(_) if unchanged => Ok(None),
+            verdict @ Verdict::Allow(_) => Ok(Permit::of_verdict(verdict)),
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What agents are told by the gate, one function for each thing that can happen.
+
+use holdgate_engine::{Policy, RuleIndex};
+use holdgate_protocol::gateway::{HoldState, TaskAnswer};
+
+use super::{Answer, Held, Hold, call};
+use crate::{
+    Reply,
+    canonical::Malformed,
+    identity::IdentityError,
+    reply::{NextAction, Problem, RETRY_AFTER, Task, task_reply},
+};
+
+pub(super) fn denied_by_policy(policy: &Policy, rule: Option<RuleIndex>) -> Reply {
+    let rule = rule.map(|rule| policy.rule(rule));
+    let reason = rule.and_then(|rule| rule.reason.as_deref());
+    let detail = reason.unwrap_or(match rule {
+        Some(_) => "A rule of the policy denies this request.",
+        None => "No rule of the policy allows this request.",
+    });
+    Problem::new(403, "denied", "Denied by policy", detail).rule(rule.map(|rule| rule.id.as_str())).reply()
+}
+
+/// What cannot be decided now; the same request may be sent again later.
+pub(super) fn unavailable(detail: &str) -> Reply {
+    let problem = Problem::new(503, "unavailable", "Approval unavailable", detail);
+    problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
+}
+
+/// A body that rules look into and that has no single reading.
+pub(super) fn unreadable(status: u16, detail: &str) -> Reply {
+    Problem::new(status, "unreadable", "Unreadable body", detail).reply()
+}
+
+pub(super) fn too_large(limit: usize) -> Reply {
+    let detail = format!("The body is larger than the {limit} bytes that can be inspected or held.");
+    Problem::new(413, "unreadable", "Body too large", detail).reply()
+}
+
+pub(super) fn suspended() -> Reply {
+    Problem::new(403, "suspended", "Agent suspended", "This agent has been suspended.").reply()
+}
+
+pub(super) fn method_not_allowed() -> Reply {
+    let problem = Problem::new(405, "malformed", "Method not allowed", "Ask for a task with GET.");
+    problem.header("allow", "GET, HEAD").reply()
+}
+
+pub(super) fn conflict() -> Reply {
+    Problem::new(409, "conflict", "Conflict", "The Idempotency-Key was used for another request.").reply()
+}
+
+pub(super) fn over_quota() -> Reply {
+    let problem = Problem::new(429, "quota", "Too many held requests", "Too many requests wait for approval.");
+    problem.next(NextAction::Retry).retry_after(60).reply()
+}
+
+pub(super) fn service_unavailable() -> Reply {
+    unavailable("The approval service cannot confirm the approval now.")
+}
+
+pub(super) fn late_body() -> Reply {
+    Problem::new(408, "malformed", "Request timeout", "The body did not come in time.").next(NextAction::Retry).reply()
+}
+
+pub(super) fn malformed(detail: &str) -> Reply {
+    Problem::new(400, "malformed", "Malformed request", detail).reply()
+}
+
+pub(super) fn unauthorized(error: &IdentityError) -> Reply {
+    let challenge = match error {
+        IdentityError::Missing => "Bearer realm=\"holdgate\"".to_owned(),
+        _ => "Bearer realm=\"holdgate\", error=\"invalid_token\"".to_owned(),
+    };
+    let detail = match error {
+        // The header of a forged token may say anything; it is not repeated.
+        IdentityError::Signature(_) => "The token's signature does not count.".to_owned(),
+        other => sentence(&other.to_string()),
+    };
+    let problem = Problem::new(401, "identity", "Agent not identified", detail).next(NextAction::Request);
+    problem.header("www-authenticate", challenge).reply()
+}
+
+/// An error's text as a sentence: a capital letter and a full stop.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_uppercase());
+    first.into_iter().chain(characters).chain(['.']).collect()
+}
+
+pub(super) fn unknown_task() -> Reply {
+    Problem::new(404, "unknown-task", "Unknown task", "No held request of this agent has this id.").reply()
+}
+
+pub(super) fn task_answer(hold: &str, answer: Option<&Answer>) -> Reply {
+    if answer.is_some_and(|answer| answer.status == 404) {
+        return unknown_task();
+    }
+    match call::read::<TaskAnswer>(answer).filter(|task| task.hold == hold) {
+        Some(task) => task_reply(&Task { id: hold, status: task.state, expires_at: task.expires_at }),
+        None => unavailable("The approval service cannot be asked now."),
+    }
+}
+
+/// The inline wait is over and nobody has decided: where to ask, and when.
+pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
+    let detail = held.checkpoint.reason.as_deref().unwrap_or("A person must approve this request before it can go on.");
+    Problem::new(403, "held", "Held for human approval", detail)
+        .rule(Some(&held.rule))
+        .next(NextAction::Wait)
+        .task(Task { id: &hold.id, status: HoldState::Pending, expires_at: hold.expires_at })
+        .retry_after(RETRY_AFTER)
+        .reply()
+}
+
+pub(super) fn changed_policy(held: &Held) -> Reply {
+    let detail = "The policy has changed while the request was held. Send it again to have it held anew.";
+    Problem::new(403, "cancelled", "Hold cancelled", detail).rule(Some(&held.rule)).next(NextAction::Request).reply()
+}
+
+/// What the agent is told where a hold ended without a grant.
+pub(super) fn ended_reply(state: HoldState, held: &Held, hold: &Hold) -> Reply {
+    let (kind, title, detail, who, next) = match state {
+        HoldState::Denied => {
+            ("denied", "Denied by a reviewer", "A reviewer has denied this request.", "human", NextAction::None)
+        }
+        HoldState::Expired => {
+            ("expired", "Hold expired", "The time limit of the hold is over.", "timeout", NextAction::Request)
+        }
+        HoldState::Used => {
+            let detail = "The approval has already been used by another try. Each one needs an approval of its own.";
+            ("used", "Approval used", detail, "policy", NextAction::Request)
+        }
+        HoldState::Cancelled => {
+            ("cancelled", "Hold cancelled", "The hold was cancelled before it was used.", "policy", NextAction::Request)
+        }
+        // Not a state in which a hold ends: the ticket says that it goes on.
+        HoldState::Pending | HoldState::Approved => return ticket(held, hold),
+    };
+    let task = Task { id: &hold.id, status: state, expires_at: hold.expires_at };
+    Problem::new(403, kind, title, detail).rule(Some(&held.rule)).decided_by(who).next(next).task(task).reply()
+}
+
+pub(super) fn refused(wrong: Malformed) -> Reply {
+    malformed(&wrong.0)
+}

@@ -1,0 +1,17 @@
+//! What a proxy does for the gate at once, within the callback at hand. All else goes out as a step or a command.
+
+/// A proxy, as far as the gate asks it and needs the answer on the spot.
+///
+/// Each method may be called in any callback. None of them is called for a request that is allowed by its head, with a
+/// token that is known already, unless a rule counts.
+pub trait Host {
+    /// 16 random bytes; `None` where the host has no randomness, and then nothing is held or let through by a grant.
+    fn nonce(&mut self) -> Option<[u8; 16]>;
+
+    /// A value that all workers of the proxy share, with its version for [`Host::share`].
+    fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32);
+
+    /// Replaces a shared value if its version is still this one; 0 is the version of a value that is not there, and
+    /// replaces what there may be. `false`: another worker was first, or the host shares nothing.
+    fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool;
+}
