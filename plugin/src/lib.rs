@@ -8,7 +8,7 @@ mod host;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
-use holdgate_gate::{Command, Config, ConfigError, Gate, RootCall, Step, StreamId};
+use holdgate_gate::{Command, Config, ConfigError, Gate, RootCall, Step, StreamId, config::AwaitBody};
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType, LogLevel},
@@ -75,7 +75,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New }))
+        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New, bodiless: false }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -123,6 +123,8 @@ struct Stream {
     /// `None` where the root context has no configuration: nothing passes.
     shared: Option<Rc<Shared>>,
     phase: Phase,
+    /// Judged as a request without a body, which must not have one then.
+    bodiless: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -200,12 +202,24 @@ impl HttpContext for Stream {
         if let Some(authority) = &opened.authority {
             host::set_request_header(":authority", authority);
         }
-        self.carry_out(&shared, opened.step)
+        self.bodiless = opened.bodiless;
+        let awaits = matches!(opened.step, Step::Await);
+        match self.carry_out(&shared, opened.step) {
+            // Such a host brings the whole body before it goes on, but only if the headers are not paused.
+            Action::Pause if awaits && shared.gate.borrow().awaits_bodies_by() == AwaitBody::Continue => {
+                Action::Continue
+            }
+            action => action,
+        }
     }
 
     fn on_http_request_body(&mut self, size: usize, end: bool) -> Action {
         let Some(shared) = self.shared.clone() else { return Action::Pause };
         match self.phase {
+            Phase::Passing if self.bodiless && size > 0 => {
+                let step = shared.gate.borrow_mut().surplus(self.id);
+                return self.carry_out(&shared, step);
+            }
             Phase::Passing => return Action::Continue,
             Phase::New | Phase::Answered => return Action::Pause,
             Phase::Waiting => {}

@@ -123,6 +123,11 @@ impl Head {
         self.field("upgrade").is_some()
     }
 
+    /// Whether nothing in the fields speaks of a body.
+    pub(crate) fn announces_no_body(&self) -> bool {
+        self.field("content-length").is_none_or(|length| length == "0") && self.field("transfer-encoding").is_none()
+    }
+
     /// The head as the request digest takes it.
     pub fn for_digest(&self) -> RequestHead<'_> {
         RequestHead {

@@ -38,6 +38,29 @@ pub struct Config {
     /// Seconds for which the service may keep a feed request open.
     pub feed_wait: u64,
     pub on_stale: OnStale,
+    pub body: AwaitBody,
+    pub wake: Wake,
+    /// The header in which agents say why they ask.
+    pub reason_header: Option<String>,
+}
+
+/// How the proxy gives a filter the body of a request that must not go on yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitBody {
+    /// The headers are paused (Envoy with `allow_on_headers_stop_iteration`).
+    Pause,
+    /// The headers are let go on, and the whole body comes before the upstream is contacted (ngx_wasm_module).
+    Continue,
+}
+
+/// How a held stream is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wake {
+    /// From the root context, when the feed brings the decision.
+    Feed,
+    /// By a long poll of its own; the root context never touches it.
+    Stream,
 }
 
 /// How the approval service is reached.
@@ -109,6 +132,8 @@ pub enum ConfigError {
     OwnerIssuer(usize),
     #[error("`identity.header`: `{0}` cannot carry a token; use `authorization` or a lower-case name of your own")]
     Header(String),
+    #[error("`reason_header`: `{0}` is not a lower-case name of your own that begins with `x-`")]
+    ReasonHeader(String),
     #[error("`bundle`: {0}")]
     Bundle(#[from] BundleError),
     #[error("`bundle`: {0}")]
@@ -121,8 +146,10 @@ pub enum ConfigError {
     Unsupported(&'static str),
     #[error("`{0}` must be greater than 0")]
     Zero(&'static str),
-    #[error("`host`: this version knows `envoy` only")]
-    Host,
+    #[error("`host`: `{0}` is not a host that this filter knows; use `envoy` or `ngx-wasm`")]
+    Host(String),
+    #[error("`wake`: `feed` would crash the workers of `ngx-wasm`; use `stream`, or leave it out")]
+    Wake,
     #[error(
         "HOLDGATE_GATEWAY_CREDENTIAL is missing; set it in the proxy's environment, and name it in vm_config.environment_variables.host_env_keys"
     )]
@@ -150,6 +177,8 @@ struct RawConfig {
     feed_wait: Option<String>,
     on_stale: Option<OnStale>,
     host: Option<String>,
+    wake: Option<Wake>,
+    reason_header: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -187,9 +216,12 @@ impl Config {
     pub fn parse(text: &[u8]) -> Result<Config, ConfigError> {
         Json::parse(text)?;
         let raw: RawConfig = serde_json::from_slice(text)?;
-        if raw.host.is_some_and(|host| host != "envoy") {
-            return Err(ConfigError::Host);
-        }
+        let (body, wake) = match (raw.host.as_deref(), raw.wake) {
+            (None | Some("envoy"), wake) => (AwaitBody::Pause, wake.unwrap_or(Wake::Feed)),
+            (Some("ngx-wasm"), None | Some(Wake::Stream)) => (AwaitBody::Continue, Wake::Stream),
+            (Some("ngx-wasm"), Some(Wake::Feed)) => return Err(ConfigError::Wake),
+            (Some(other), _) => return Err(ConfigError::Host(other.to_owned())),
+        };
         let bundle_keys = keys("bundle_keys", &raw.bundle_keys)?;
         let signed = raw.bundle.map(|signed| signed.open(&bundle_keys)).transpose()?;
         let bundle = signed.map(|bytes| Policy::load(&bytes)).transpose()?;
@@ -215,6 +247,9 @@ impl Config {
             feed_max_age: milliseconds("feed_max_age", raw.feed_max_age, "60s")?,
             feed_wait: milliseconds("feed_wait", raw.feed_wait, "25s")? / 1000,
             on_stale: raw.on_stale.unwrap_or(OnStale::Deny),
+            body,
+            wake,
+            reason_header: raw.reason_header.map(reason_header).transpose()?,
         };
         if let Some(policy) = &bundle {
             config.accepts(policy)?;
@@ -282,6 +317,12 @@ fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
         untagged: raw.untagged.unwrap_or(Untagged::Deny),
         issuers,
     })
+}
+
+fn reason_header(name: String) -> Result<String, ConfigError> {
+    let own = name.starts_with("x-") && !name.starts_with("x-envoy-");
+    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    if own && plain { Ok(name) } else { Err(ConfigError::ReasonHeader(name)) }
 }
 
 fn keys(field: &str, jwks: &Jwks) -> Result<Keys, ConfigError> {

@@ -6,6 +6,7 @@
 mod arrive;
 mod call;
 mod hold;
+mod redeem;
 mod root;
 mod told;
 
@@ -21,7 +22,9 @@ use holdgate_protocol::{
     gateway::{DetachedAttempt, HoldState, Outcome},
 };
 
-use crate::{Config, Head, Host, Permit, Reply, capture::Redactor, identity::Identity};
+use crate::{
+    Config, Head, Host, Permit, Reply, capture::Redactor, config::AwaitBody, identity::Identity, preference::Preference,
+};
 
 /// The host's number for a stream; never used twice by one VM.
 pub type StreamId = u32;
@@ -42,8 +45,17 @@ const MAX_NEWS: usize = 65_536;
 /// Milliseconds between two tries to reach the service from the root context.
 const RETRY: u64 = 1_000;
 
-/// Seconds by which the clocks of gateway and service may differ; beyond that a grant would not be valid here.
-const MAX_SKEW: u64 = holdgate_protocol::grant::LEEWAY;
+/// Seconds by which the clocks of gateway and service may differ; beyond that nothing is held.
+const MAX_SKEW: u64 = 120;
+
+/// Milliseconds after which an agent may ask again after one of its tasks; it is told to wait longer than that.
+const TASK_INTERVAL: u64 = 1_000;
+
+/// Milliseconds that a long poll without news lasts at least; a service that answers sooner does not wait.
+const MIN_POLL: u64 = 500;
+
+/// The most tasks whose last question is remembered.
+const MAX_ASKED: usize = 4_096;
 
 /// Milliseconds until the clocks are compared again: while they disagree, and otherwise.
 const SKEWED_AGAIN: u64 = 5_000;
@@ -74,6 +86,9 @@ pub struct Opened {
     pub remove: Vec<String>,
     /// The authority in its normal form, where it came in another: what was matched is what goes on.
     pub authority: Option<String>,
+    /// The request was judged as one without a body, by its fields alone: a body that comes all the same is
+    /// [`Gate::surplus`].
+    pub bodiless: bool,
     pub step: Step,
 }
 
@@ -154,6 +169,8 @@ pub struct Gate {
     outbox: VecDeque<(StreamId, Reply)>,
     outcomes: Vec<Outcome>,
     detached: Vec<DetachedAttempt>,
+    /// When an agent last asked after a task, in Unix milliseconds.
+    asked: HashMap<(String, Actor), u64>,
     /// What is to be logged, and how often it happened since the last tick.
     warnings: BTreeMap<String, u32>,
     /// What was warned of last, of the things that are tried again and again.
@@ -172,8 +189,7 @@ struct Feed {
     retry_at: u64,
     /// Whether the last try failed, so that this is said once.
     lost: bool,
-    /// Seconds by which the service's clock differs from ours.
-    skew: u64,
+    clock: Clock,
     /// When the clocks are compared next, in Unix milliseconds.
     compare_at: u64,
     /// Where the feed began: what was decided before that is not told any more.
@@ -182,6 +198,28 @@ struct Feed {
     wanted: Option<Hash>,
     fetching: bool,
     fetch_at: u64,
+}
+
+/// How far the service's clock is from ours, in seconds.
+#[derive(Clone, Copy, Default)]
+struct Clock {
+    ahead: u64,
+    behind: u64,
+}
+
+impl Clock {
+    fn compare(there: u64, here: u64) -> Self {
+        Clock { ahead: there.saturating_sub(here), behind: here.saturating_sub(there) }
+    }
+
+    fn agrees(self) -> bool {
+        self.ahead.max(self.behind) <= MAX_SKEW
+    }
+
+    /// Our time by the service's clock.
+    fn there(self, here: u64) -> u64 {
+        here.saturating_add(self.ahead).saturating_sub(self.behind)
+    }
 }
 
 /// A decision that came before the answer to its hold.
@@ -197,8 +235,10 @@ enum Stream {
     Body(Box<AwaitingBody>),
     /// For the answer to `POST /v1/holds`.
     Opening(Box<Held>),
-    /// For a decision.
+    /// For a decision, which the feed brings.
     Parked(Box<Held>, Hold),
+    /// For a decision, by a long poll of its own; when that began, in Unix milliseconds.
+    Polling(Box<Held>, Hold, u64),
     /// For the answer to a redemption; so many were sent.
     Redeeming(Box<Held>, Hold, u8),
     /// For the state of a task that it asked after.
@@ -229,6 +269,7 @@ struct Held {
     rule: String,
     digest: RequestDigest,
     attempt: String,
+    preference: Preference,
     /// End of the inline wait, in Unix milliseconds.
     until: u64,
 }
@@ -259,6 +300,7 @@ impl Gate {
             outbox: VecDeque::new(),
             outcomes: Vec::new(),
             detached: Vec::new(),
+            asked: HashMap::new(),
             warnings: BTreeMap::new(),
             last_warning: None,
             kept: Kept::default(),
@@ -270,6 +312,11 @@ impl Gate {
         (self.streams.len(), self.kept.total)
     }
 
+    /// How the proxy is to be told to wait for a body.
+    pub fn awaits_bodies_by(&self) -> AwaitBody {
+        self.config.body
+    }
+
     fn is_stale(&self, now: u64) -> bool {
         now.saturating_sub(self.feed.fresh_at) > self.config.feed_max_age
     }
@@ -278,7 +325,11 @@ impl Gate {
     fn take_if(&mut self, id: StreamId, expected: fn(&Stream) -> bool) -> Option<Stream> {
         self.streams.get(&id).filter(|stream| expected(stream))?;
         let stream = self.streams.remove(&id)?;
-        if let Stream::Opening(held) | Stream::Parked(held, _) | Stream::Redeeming(held, ..) = &stream {
+        if let Stream::Opening(held)
+        | Stream::Parked(held, _)
+        | Stream::Polling(held, ..)
+        | Stream::Redeeming(held, ..) = &stream
+        {
             self.kept.remove(held);
         }
         match &stream {

@@ -10,6 +10,7 @@ mod gate;
 mod host;
 mod identity;
 mod permit;
+mod preference;
 mod reply;
 mod view;
 

@@ -55,9 +55,14 @@ impl Task<'_> {
         Json::object([
             ("id", self.id.into()),
             ("status", self.status.as_str().into()),
-            ("status_endpoint", Json::String(format!("{TASKS}{}", self.id))),
+            ("status_endpoint", Json::String(self.status_endpoint())),
             ("expires_at", Json::integer(self.expires_at)),
         ])
+    }
+
+    /// The path where the agent asks what became of its request.
+    pub(crate) fn status_endpoint(&self) -> String {
+        format!("{TASKS}{}", self.id)
     }
 }
 
@@ -130,7 +135,8 @@ impl<'a> Problem<'a> {
         members.push(("decided_by", self.decided_by.into()));
         members.push(("next_action", self.next_action.as_str().into()));
         members.extend(self.task.map(|task| ("task", task.to_json())));
-        json_reply(self.status, "application/problem+json", self.kind, &object(members), self.headers)
+        let media = if self.status < 400 { "application/json" } else { "application/problem+json" };
+        json_reply(self.status, media, self.kind, &object(members), self.headers)
     }
 }
 

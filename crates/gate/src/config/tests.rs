@@ -45,7 +45,9 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     assert_eq!(refused("/group", json!("")), "`group` must not be empty");
     assert_eq!(refused("/max_wait", json!("45")), "`max_wait`: `45` is not a duration such as `45s`, `10m` or `1h`");
     assert_eq!(refused("/max_body", json!(0)), "`max_body` must be greater than 0");
-    assert_eq!(refused("/host", json!("ngx-wasm")), "`host`: this version knows `envoy` only");
+    assert!(refused("/host", json!("nginx")).starts_with("`host`: `nginx` is not a host that this filter knows"));
+    assert!(refused("/reason_header", json!("x-envoy-why")).starts_with("`reason_header`: `x-envoy-why`"));
+    assert!(refused("/reason_header", json!("authorization")).starts_with("`reason_header`: `authorization`"));
     assert_eq!(refused("/grant_keys", json!({"keys": []})), "`grant_keys`: the set has no keys");
     let private = json!({"keys": [PrivateKey::from_seed(&[1; 32]).to_private_jwk()]});
     assert!(refused("/bundle_keys", private).contains("`bundle_keys`: key 0: it contains a private key"));
@@ -57,4 +59,17 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     let unsigned = json!({"bundle": "e30", "jws": "e30..AA"});
     assert!(refused("/bundle", unsigned).starts_with("`bundle`: the signature does not count"));
     assert!(Config::parse(b"{\"group\":\"a\",\"group\":\"b\"}").unwrap_err().to_string().contains("same key twice"));
+}
+
+#[test]
+fn the_host_says_how_a_body_is_awaited_and_a_stream_woken() {
+    let of = |host: Value, wake: Value| {
+        let set = |config: &mut Value| (config["host"], config["wake"]) = (host, wake);
+        parse(set).map(|config| (config.body, config.wake))
+    };
+    let null = Value::Null;
+    assert_eq!(of(null.clone(), null.clone()), Ok((AwaitBody::Pause, Wake::Feed)));
+    assert_eq!(of(json!("envoy"), json!("stream")), Ok((AwaitBody::Pause, Wake::Stream)));
+    assert_eq!(of(json!("ngx-wasm"), null), Ok((AwaitBody::Continue, Wake::Stream)));
+    assert!(of(json!("ngx-wasm"), json!("feed")).unwrap_err().starts_with("`wake`: `feed` would crash"));
 }

@@ -1,7 +1,7 @@
 //! A request's arrival in its own callbacks: head and body, until there is a verdict.
 
 use holdgate_engine::{Body, Head as HeadVerdict, Policy, Verdict};
-use holdgate_protocol::Json;
+use holdgate_protocol::{Json, gateway::Outcome};
 
 use super::{
     AwaitingBody, Gate, Opened, Step, Stream, StreamId,
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     Head, Permit, Reply,
     canonical::is_reserved,
-    config::{OnStale, Untagged},
+    config::{AwaitBody, OnStale, Untagged, Wake},
     identity::{Identity, IdentityError, identify},
     reply::TASKS,
     view::{Parameters, View},
@@ -25,14 +25,23 @@ impl Gate {
         if !self.config.identity.forward {
             remove.push(self.config.identity.header.clone());
         }
-        let (authority, step) = match Head::read(pairs, &self.config.identity.header) {
+        match Head::read(pairs, &self.config.identity.header) {
             Ok(head) => {
                 let authority = head.renamed.then(|| head.authority.clone());
-                (authority, self.canonical_head(now, id, head, end).unwrap_or_else(Step::Reply))
+                let bodiless = !end && self.config.body == AwaitBody::Continue && head.announces_no_body();
+                let step = self.canonical_head(now, id, head, end || bodiless).unwrap_or_else(Step::Reply);
+                Opened { remove, authority, bodiless, step }
             }
-            Err(wrong) => (None, Step::Reply(refused(wrong))),
-        };
-        Opened { remove, authority, step }
+            Err(wrong) => Opened { remove, authority: None, bodiless: false, step: Step::Reply(refused(wrong)) },
+        }
+    }
+
+    /// A body has come that the head did not announce: what was decided is not about this request.
+    pub fn surplus(&mut self, id: StreamId) -> Step {
+        if let Some(Stream::Granted { hold, attempt }) = self.take_if(id, |_| true) {
+            self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
+        }
+        Step::Reply(malformed("A request with a body needs a content-length here."))
     }
 
     fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
@@ -47,7 +56,7 @@ impl Gate {
         };
         self.refuse_suspended(identity.as_ref())?;
         if let Some(hold) = head.path.strip_prefix(TASKS) {
-            return self.ask_task(id, &head, hold, identity.as_ref());
+            return self.ask_task(now, id, &head, hold, identity.as_ref());
         }
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
@@ -69,7 +78,10 @@ impl Gate {
         if end {
             return self.complete(now, id, awaiting, Vec::new());
         }
-        self.deadlines.insert((until, id));
+        // A stream that waits for itself cannot be answered from the root: the proxy's own limit on bodies holds there.
+        if self.config.wake == Wake::Feed {
+            self.deadlines.insert((until, id));
+        }
         self.streams.insert(id, Stream::Body(Box::new(awaiting)));
         Ok(Step::Await)
     }

@@ -2,9 +2,7 @@
 
 use holdgate_protocol::{
     Hash,
-    gateway::{
-        Asked, Detach, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, Redemption, RedemptionAnswers, Redemptions, VERSION,
-    },
+    gateway::{Detach, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, Redemption, RedemptionAnswers, Redemptions, VERSION},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -25,14 +23,14 @@ impl Gate {
             rules: held.checkpoint.rules.clone(),
             requirement: held.checkpoint.hash,
             request: self.redactor.capture(&held.head, held.body.as_deref().unwrap_or_default(), requirement, header),
-            agent_reason: None,
-            idempotency_key: None,
-            asked: Asked::default(),
+            agent_reason: held.preference.reason.clone(),
+            idempotency_key: held.preference.idempotency_key.clone(),
+            asked: held.preference.asked,
         };
         self.post("/v1/holds", &message)
     }
 
-    pub(super) fn redeem(&self, items: &[(Redeeming, &Held)]) -> Option<Callout> {
+    pub(super) fn redemptions(&self, items: &[(Redeeming, &Held)]) -> Option<Callout> {
         let item = |(redeeming, held): &(Redeeming, &Held)| Redemption {
             hold: redeeming.hold.clone(),
             attempt: redeeming.attempt.clone(),
@@ -45,6 +43,12 @@ impl Gate {
 
     pub(super) fn task(&self, hold: &str, agent: &Hash) -> Callout {
         self.get(format!("/v1/tasks/{hold}?agent={agent}"))
+    }
+
+    /// The long poll of a stream that waits for itself, for so many seconds.
+    pub(super) fn poll_task(&self, hold: &str, agent: &Hash, wait: u64) -> Callout {
+        let callout = self.get(format!("/v1/tasks/{hold}?agent={agent}&wait={wait}"));
+        Callout { timeout: callout.timeout.saturating_add(wait.saturating_mul(1000)), ..callout }
     }
 
     pub(super) fn state(&self) -> Callout {

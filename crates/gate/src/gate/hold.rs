@@ -4,21 +4,23 @@ use holdgate_engine::{Checkpoint, Policy, Verdict};
 use holdgate_protocol::{
     b64url,
     digest::request_digest,
-    gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome},
+    gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome, TaskAnswer},
 };
 
 use super::{
-    Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_SKEW, Step, Stream, StreamId,
+    Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_ASKED, MIN_POLL, Step, Stream, StreamId, TASK_INTERVAL,
     arrive::Parsed,
     call,
     told::{
         changed_policy, conflict, denied_by_policy, ended_reply, malformed, method_not_allowed, over_quota, refused,
-        task_answer, ticket, unauthorized, unavailable, unknown_task,
+        slow_down, task_answer, ticket, unauthorized, unavailable, unknown_task,
     },
 };
 use crate::{
     Head, Permit, Reply,
+    config::Wake,
     identity::{Identity, IdentityError},
+    preference::Preference,
     view::{Parameters, View},
 };
 
@@ -43,16 +45,17 @@ impl Gate {
         if self.is_stale(now) {
             return Err(unavailable("The gateway has lost touch with the approval service."));
         }
-        if self.feed.skew > MAX_SKEW {
+        if !self.feed.clock.agrees() {
             return Err(unavailable("The clocks of the gateway and the approval service disagree."));
         }
+        let preference = Preference::of(&head, self.config.reason_header.as_deref()).map_err(refused)?;
         let header = &self.config.identity.header;
         let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
         let Some(nonce) = self.host.nonce() else {
             return Err(unavailable("The gateway has no source of randomness."));
         };
-        let wait = checkpoint.wait.saturating_mul(1000).min(self.config.max_wait);
+        let wait = preference.wait(checkpoint.wait.saturating_mul(1000).min(self.config.max_wait));
         let mut held = Held {
             head,
             identity,
@@ -62,6 +65,7 @@ impl Gate {
             checkpoint,
             digest,
             attempt: b64url(&nonce),
+            preference,
             until: arrived.saturating_add(wait),
         };
         let Some(callout) = self.open_hold(&held) else {
@@ -82,6 +86,7 @@ impl Gate {
 
     pub(super) fn ask_task(
         &mut self,
+        now: u64,
         id: StreamId,
         head: &Head,
         hold: &str,
@@ -94,19 +99,43 @@ impl Gate {
         if !call::is_hold_id(hold) {
             return Err(unknown_task());
         }
+        if self.asks_too_fast(now, hold, identity) {
+            return Err(slow_down());
+        }
         self.streams.insert(id, Stream::Task(hold.to_owned()));
         Ok(Step::Call(self.task(hold, &identity.agent.key())))
     }
 
+    /// Whether an agent asked after this task a moment ago. It is a courtesy to the service and no defence: each worker
+    /// counts for itself, and forgets when there is too much to remember.
+    fn asks_too_fast(&mut self, now: u64, hold: &str, identity: &Identity) -> bool {
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.retain(|_, asked| now.saturating_sub(*asked) < TASK_INTERVAL);
+        }
+        if self.asked.len() >= MAX_ASKED {
+            self.asked.clear();
+        }
+        let before = self.asked.insert((hold.to_owned(), identity.caller.clone()), now);
+        before.is_some_and(|before| now.saturating_sub(before) < TASK_INTERVAL)
+    }
+
     /// The answer to the stream's own callout.
     pub fn stream_answer(&mut self, now: u64, id: StreamId, answer: Option<Answer>) -> Step {
-        match self.take_if(id, |stream| matches!(stream, Stream::Task(_) | Stream::Opening(_))) {
-            Some(Stream::Task(hold)) => Step::Reply(task_answer(&hold, answer.as_ref())),
-            Some(Stream::Opening(held)) => {
-                self.opened(now, id, held, call::read_hold(answer.as_ref())).unwrap_or_else(Step::Reply)
-            }
-            _ => Step::Await,
-        }
+        let alone = self.config.wake == Wake::Stream;
+        let stream = match self.streams.get(&id) {
+            Some(Stream::Task(_) | Stream::Opening(_) | Stream::Polling(..)) => self.take_if(id, |_| true),
+            Some(Stream::Redeeming(..)) if alone => self.take_if(id, |_| true),
+            _ => None,
+        };
+        let answer = answer.as_ref();
+        let step = match stream {
+            Some(Stream::Task(hold)) => Err(task_answer(&hold, answer)),
+            Some(Stream::Opening(held)) => self.opened(now, id, held, call::read_hold(answer)),
+            Some(Stream::Polling(held, hold, since)) => self.polled(now, id, held, hold, since, answer),
+            Some(Stream::Redeeming(held, hold, sent)) => self.redeemed_alone(now, id, held, hold, sent, answer),
+            _ => Ok(Step::Await),
+        };
+        step.unwrap_or_else(Step::Reply)
     }
 
     fn opened(&mut self, now: u64, id: StreamId, held: Box<Held>, answer: call::OpenAnswer) -> Result<Step, Reply> {
@@ -125,15 +154,37 @@ impl Gate {
             Some(news) if news.seq > seq => news.state,
             _ => state,
         };
+        // Opened before the feed began, so that its decision may not be told any more.
+        if state == HoldState::Pending && self.config.wake == Wake::Feed && seq < self.feed.base {
+            return Err(ticket(&held, &hold));
+        }
+        self.follow(now, id, held, hold, state)
+    }
+
+    /// The answer to a stream's own long poll.
+    fn polled(
+        &mut self,
+        now: u64,
+        id: StreamId,
+        held: Box<Held>,
+        hold: Hold,
+        since: u64,
+        answer: Option<&Answer>,
+    ) -> Result<Step, Reply> {
+        let task = call::read::<TaskAnswer>(answer).filter(|task| task.hold == hold.id);
+        // Asking again at once would be a storm: the hold stays, and the agent gets a ticket.
+        let waits = |task: &TaskAnswer| task.state != HoldState::Pending || now.saturating_sub(since) >= MIN_POLL;
+        match task.filter(waits) {
+            Some(task) => self.follow(now, id, held, hold, task.state),
+            None => Err(ticket(&held, &hold)),
+        }
+    }
+
+    fn follow(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold, state: HoldState) -> Result<Step, Reply> {
         match state {
-            // Opened before the feed began, so that its decision may not be told any more.
-            HoldState::Pending if seq < self.feed.base => Err(ticket(&held, &hold)),
             HoldState::Pending => self.park(now, id, held, hold),
             HoldState::Approved => match self.recheck(now, &held)? {
-                None => {
-                    self.queue_redemption(id, held, hold, 0);
-                    Ok(Step::Await)
-                }
+                None => self.redeem(id, held, hold),
                 Some(permit) => {
                     self.detached.push(DetachedAttempt { attempt: held.attempt });
                     Ok(Step::Forward(permit))
@@ -149,6 +200,12 @@ impl Gate {
             return Err(ticket(&held, &hold));
         }
         self.kept.add(&held);
+        if self.config.wake == Wake::Stream {
+            let wait = held.until.saturating_sub(now).div_ceil(1000).min(self.config.feed_wait);
+            let callout = self.poll_task(&hold.id, &held.identity.agent.key(), wait);
+            self.streams.insert(id, Stream::Polling(held, hold, now));
+            return Ok(Step::Call(callout));
+        }
         self.deadlines.insert((held.until, id));
         self.waiting.entry(hold.id.clone()).or_default().push(id);
         self.streams.insert(id, Stream::Parked(held, hold));
@@ -172,7 +229,7 @@ impl Gate {
     /// The stream has ended, for whatever reason.
     pub fn closed(&mut self, id: StreamId) {
         match self.take_if(id, |_| true) {
-            Some(Stream::Opening(held) | Stream::Parked(held, _)) => {
+            Some(Stream::Opening(held) | Stream::Parked(held, _) | Stream::Polling(held, ..)) => {
                 self.detached.push(DetachedAttempt { attempt: held.attempt });
             }
             Some(Stream::Granted { hold, attempt }) => {

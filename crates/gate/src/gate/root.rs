@@ -1,4 +1,4 @@
-//! What happens in the root context: snapshot and feed, bounded wake-ups, redemptions, reports.
+//! What happens in the root context: snapshot and feed, bounded wake-ups, reports.
 
 use std::rc::Rc;
 
@@ -6,19 +6,15 @@ use holdgate_engine::Policy;
 use holdgate_protocol::{
     Actor, Hash,
     bundle::{SignedBundle, revision},
-    gateway::{
-        DetachedAttempt, FeedItem, FeedPage, HoldState, MAX_BATCH, Outcome, RedemptionAnswer, RedemptionError,
-        StateAnswer,
-    },
-    grant::{Expected, GrantError},
+    gateway::{DetachedAttempt, FeedItem, FeedPage, HoldState, StateAnswer},
 };
 
 use super::{
-    Answer, COMPARE_AGAIN, Command, Gate, Held, Hold, MAX_NEWS, MAX_REPLIES, MAX_SKEW, MAX_WOKEN, NEWS_KEPT, News,
-    RETRY, Redeeming, RootCall, SKEWED_AGAIN, Stream, StreamId, call,
-    told::{ended_reply, late_body, service_unavailable, ticket},
+    Answer, COMPARE_AGAIN, Clock, Command, Gate, MAX_NEWS, MAX_REPLIES, MAX_WOKEN, NEWS_KEPT, News, RETRY, RootCall,
+    SKEWED_AGAIN, Stream, StreamId, call,
+    told::{ended_reply, late_body, ticket},
 };
-use crate::{Permit, Reply};
+use crate::Reply;
 
 impl Gate {
     /// Does what is due: calls, wake-ups, ends of inline waits. `now` is in Unix milliseconds.
@@ -98,8 +94,8 @@ impl Gate {
             return self.warn_anew(wrong);
         }
         self.feed.lost = false;
-        self.feed.skew = state.now.abs_diff(now / 1000);
-        self.feed.compare_at = now + if self.feed.skew > MAX_SKEW { SKEWED_AGAIN } else { COMPARE_AGAIN };
+        self.feed.clock = Clock::compare(state.now, now / 1000);
+        self.feed.compare_at = now + if self.feed.clock.agrees() { COMPARE_AGAIN } else { SKEWED_AGAIN };
         if self.feed.cursor.is_some() {
             // Only the clocks were compared: the feed goes on where it was.
             return;
@@ -260,7 +256,7 @@ impl Gate {
         }
     }
 
-    fn answer(&mut self, id: StreamId, reply: Reply) {
+    pub(super) fn answer(&mut self, id: StreamId, reply: Reply) {
         self.streams.insert(id, Stream::Answered);
         self.outbox.push_back((id, reply));
     }
@@ -284,130 +280,6 @@ impl Gate {
         }
     }
 
-    pub(super) fn queue_redemption(&mut self, id: StreamId, held: Box<Held>, hold: Hold, sent: u8) {
-        self.kept.add(&held);
-        self.streams.insert(id, Stream::Redeeming(held, hold, sent));
-        self.to_redeem.push_back(id);
-    }
-
-    fn send_redemptions(&mut self, commands: &mut Vec<Command>) {
-        while !self.to_redeem.is_empty() {
-            let ids: Vec<StreamId> = self.to_redeem.drain(..self.to_redeem.len().min(MAX_BATCH)).collect();
-            for id in &ids {
-                if let Some(Stream::Redeeming(_, _, sent)) = self.streams.get_mut(id) {
-                    *sent = sent.saturating_add(1);
-                }
-            }
-            let item = |id: &StreamId| match self.streams.get(id)? {
-                Stream::Redeeming(held, hold, _) => {
-                    let attempt = held.attempt.clone();
-                    Some((Redeeming { stream: *id, hold: hold.id.clone(), attempt }, &**held))
-                }
-                _ => None,
-            };
-            let items: Vec<_> = ids.iter().filter_map(item).collect();
-            if let Some(callout) = self.redeem(&items).filter(|_| !items.is_empty()) {
-                let call = RootCall::Redeem(items.into_iter().map(|(redeeming, _)| redeeming).collect());
-                commands.push(Command::Call { call, callout });
-            }
-        }
-    }
-
-    fn redeemed(&mut self, now: u64, asked: Vec<Redeeming>, answer: Option<&Answer>, commands: &mut Vec<Command>) {
-        let answers = call::read_redemptions(answer, &asked);
-        let answers = answers.map_or_else(Vec::new, |answers| answers.items);
-        let mut answers = answers.into_iter();
-        for redeeming in asked {
-            let answer = answers.next();
-            match self.take_if(redeeming.stream, |stream| matches!(stream, Stream::Redeeming(..))) {
-                Some(Stream::Redeeming(held, hold, sent)) => match answer {
-                    Some(answer) => self.settle(now, redeeming, held, hold, answer, commands),
-                    None if sent < 2 => self.queue_redemption(redeeming.stream, held, hold, sent),
-                    None => {
-                        self.warn("a hold could not be redeemed: the approval service did not answer");
-                        self.not_forwarded(&redeeming);
-                        self.answer(redeeming.stream, service_unavailable());
-                    }
-                },
-                _ => {
-                    if answer.is_some_and(|answer| answer.grant.is_some()) {
-                        self.not_forwarded(&redeeming);
-                    }
-                }
-            }
-        }
-    }
-
-    fn settle(
-        &mut self,
-        now: u64,
-        redeeming: Redeeming,
-        held: Box<Held>,
-        hold: Hold,
-        answer: RedemptionAnswer,
-        commands: &mut Vec<Command>,
-    ) {
-        let stream = redeeming.stream;
-        match (answer.grant, answer.error) {
-            (Some(grant), None) => match self.permit(now, &held, &redeeming, &grant) {
-                Ok(Ok(permit)) => {
-                    let Redeeming { hold, attempt, .. } = redeeming;
-                    self.streams.insert(stream, Stream::Granted { hold, attempt });
-                    commands.push(Command::Forward { stream, permit });
-                }
-                Ok(Err(reply)) => {
-                    self.not_forwarded(&redeeming);
-                    self.answer(stream, reply);
-                }
-                Err(why) => {
-                    self.warn(format!("a grant is refused: {why}"));
-                    self.not_forwarded(&redeeming);
-                    self.answer(stream, service_unavailable());
-                }
-            },
-            (None, Some(error)) => {
-                let state = match error {
-                    RedemptionError::Used => HoldState::Used,
-                    RedemptionError::Expired => HoldState::Expired,
-                    RedemptionError::Denied => HoldState::Denied,
-                    RedemptionError::Cancelled => HoldState::Cancelled,
-                    RedemptionError::NotApproved => HoldState::Pending,
-                };
-                self.answer(stream, ended_reply(state, &held, &hold));
-            }
-            (Some(_), Some(_)) | (None, None) => {
-                self.warn("a redemption was answered with neither a grant nor an error");
-                self.answer(stream, service_unavailable());
-            }
-        }
-    }
-
-    /// Verifies a grant. The inner error is the answer where the policy, the token or the agent's standing has changed
-    /// since the redemption was asked for.
-    fn permit(
-        &self,
-        now: u64,
-        held: &Held,
-        redeeming: &Redeeming,
-        grant: &str,
-    ) -> Result<Result<Permit, Reply>, GrantError> {
-        let expected = Expected {
-            issuer: &self.config.approval.issuer,
-            group: &self.config.group,
-            agent: &held.identity.agent,
-            hold: &redeeming.hold,
-            nonce: &redeeming.attempt,
-            components: &held.digest.components,
-            digest: &held.digest.digest,
-            policy_id: self.policy.as_ref().map_or("", |policy| policy.reference().id.as_str()),
-            requirement: &held.checkpoint.hash,
-            rules: &held.checkpoint.rules,
-            now: now / 1000,
-        };
-        let permit = Permit::of_grant(grant, &self.config.grant_keys, &expected)?;
-        Ok(self.recheck(now, held).map(|_| permit))
-    }
-
     /// Warns of what is tried again and again, once.
     fn warn_anew(&mut self, text: String) {
         if self.last_warning.as_ref() != Some(&text) {
@@ -418,10 +290,5 @@ impl Gate {
 
     pub(super) fn warn(&mut self, text: impl Into<String>) {
         *self.warnings.entry(text.into()).or_default() += 1;
-    }
-
-    fn not_forwarded(&mut self, redeeming: &Redeeming) {
-        let Redeeming { hold, attempt, .. } = redeeming.clone();
-        self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
     }
 }

@@ -17,6 +17,7 @@ use super::*;
 mod attributes;
 mod fixture;
 mod service;
+mod waiting;
 use fixture::{Desk, TestHost, method, problem, value};
 
 #[test]
@@ -350,6 +351,8 @@ fn the_status_endpoint_tells_an_agent_of_its_own_task() {
         let body: Value = serde_json::from_slice(&reply.body).unwrap();
         assert_eq!((reply.status, body["next_action"].as_str()), (status, Some(next)));
         assert_eq!(body["task"]["status"], state);
+        assert_eq!(desk.refused("GET", "/.well-known/holdgate/tasks/h9", b"").1, (429, "slow_down".into()));
+        desk.now += 1_000;
     }
     let id = desk.next_id();
     desk.gate.head(desk.now, id, desk.pairs("GET", "/.well-known/holdgate/tasks/h9", &[]), true);

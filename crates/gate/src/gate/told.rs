@@ -102,15 +102,23 @@ pub(super) fn task_answer(hold: &str, answer: Option<&Answer>) -> Reply {
     }
 }
 
+/// An agent asks after its task more often than it is told to.
+pub(super) fn slow_down() -> Reply {
+    let detail = "Ask after this task less often: wait as long as retry-after says.";
+    Problem::new(429, "slow_down", "Asked too often", detail).next(NextAction::Wait).retry_after(RETRY_AFTER).reply()
+}
+
 /// The inline wait is over and nobody has decided: where to ask, and when.
 pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
     let detail = held.checkpoint.reason.as_deref().unwrap_or("A person must approve this request before it can go on.");
-    Problem::new(403, "held", "Held for human approval", detail)
-        .rule(Some(&held.rule))
-        .next(NextAction::Wait)
-        .task(Task { id: &hold.id, status: HoldState::Pending, expires_at: hold.expires_at })
-        .retry_after(RETRY_AFTER)
-        .reply()
+    let task = Task { id: &hold.id, status: HoldState::Pending, expires_at: hold.expires_at };
+    let respond_async = held.preference.asked.respond_async;
+    let mut problem = Problem::new(if respond_async { 202 } else { 403 }, "held", "Held for human approval", detail);
+    if respond_async {
+        let applied = problem.header("preference-applied", "respond-async");
+        problem = applied.header("location", task.status_endpoint());
+    }
+    problem.rule(Some(&held.rule)).next(NextAction::Wait).task(task).retry_after(RETRY_AFTER).reply()
 }
 
 pub(super) fn changed_policy(held: &Held) -> Reply {

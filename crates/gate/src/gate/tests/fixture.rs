@@ -326,7 +326,7 @@ impl Desk {
         done
     }
 
-    fn redemptions(&mut self, callout: &Callout) -> Option<Answer> {
+    pub(super) fn redemptions(&mut self, callout: &Callout) -> Option<Answer> {
         if let Some(id) = self.hang_up_while_redeeming.take() {
             self.gate.closed(id);
         }
@@ -347,7 +347,7 @@ impl Desk {
     }
 
     fn claims(&self, open: &OpenHold, hold: &str, attempt: &str) -> Claims {
-        let now = self.now / 1000;
+        let now = self.now / 1000 + self.skew;
         Claims {
             iss: "holdgate-approval".into(),
             aud: "edge".into(),

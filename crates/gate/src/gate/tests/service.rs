@@ -42,7 +42,7 @@ fn a_feed_that_forgot_us_gives_tickets_to_all_who_wait() {
 #[test]
 fn clocks_that_disagree_stop_holds_only() {
     let mut desk = Desk::new(|_| {});
-    desk.skew = 31;
+    desk.skew = 121;
     desk.snapshot(None);
     desk.publish(1, json!([]));
     assert!(desk.passes("GET", "/iam/users", b""));
@@ -54,10 +54,21 @@ fn clocks_that_disagree_stop_holds_only() {
     desk.fresh();
     let asks = desk.gate.tick(desk.now, vec![]);
     assert!(asks.iter().any(|command| matches!(command, Command::Call { call: RootCall::State, .. })), "{asks:?}");
-    desk.skew = 30;
+    desk.skew = 120;
     desk.snapshot(None);
     assert_ne!(desk.gate.feed.cursor, cursor);
-    desk.held("DELETE", "/iam/users/7", b"");
+    // A grant of a clock that is two minutes ahead counts by that clock.
+    let id = desk.held("DELETE", "/iam/users/7", b"");
+    desk.decide(&desk.hold_of(id), "approved");
+    assert_eq!(desk.tick().forwarded, [(id, true)]);
+}
+
+#[test]
+fn another_clock_is_read_in_both_directions() {
+    for (there, here, agrees) in [(1_000, 1_120, true), (1_120, 1_000, true), (1_000, 1_121, false)] {
+        let clock = Clock::compare(there, here);
+        assert_eq!((clock.agrees(), clock.there(here)), (agrees, there));
+    }
 }
 
 #[test]
