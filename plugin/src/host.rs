@@ -90,9 +90,10 @@ pub(crate) fn keep(name: &str, value: &[u8]) {
     let _kept = hostcalls::set_shared_data(name, Some(value), None);
 }
 
-/// The answer to the callout that is being told of. A reset comes without headers: there is no answer then.
-pub(crate) fn answer(headers: usize, body: usize) -> Option<Answer> {
-    if headers == 0 {
+/// The answer to the callout that is being told of. A reset comes without headers, and what is longer than any answer of
+/// the service is none: there is no answer then.
+pub(crate) fn answer(headers: usize, body: usize, limit: usize) -> Option<Answer> {
+    if headers == 0 || body > limit {
         return None;
     }
     let status = status(MapType::HttpCallResponseHeaders)?;

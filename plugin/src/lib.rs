@@ -8,7 +8,7 @@ mod host;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
-use holdgate_gate::{Command, Config, ConfigError, Gate, RootCall, Step, StreamId, config::AwaitBody};
+use holdgate_gate::{Command, Config, ConfigError, Gate, RootCall, STREAM_ANSWER, Step, StreamId, config::AwaitBody};
 use proxy_wasm::{
     traits::{Context, HttpContext, RootContext},
     types::{Action, ContextType, LogLevel},
@@ -44,7 +44,7 @@ struct Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
         if let (Some(call), Some(shared)) = (self.calls.remove(&token), self.gate.clone()) {
-            let answer = host::answer(headers, body);
+            let answer = host::answer(headers, body, call.longest_answer());
             let commands = shared.gate.borrow_mut().root_answer(host::now(), call, answer);
             self.carry_out(&shared, commands);
         }
@@ -169,7 +169,7 @@ impl Stream {
 impl Context for Stream {
     fn on_http_call_response(&mut self, _token: u32, headers: usize, body: usize, _trailers: usize) {
         if let (Phase::Waiting, Some(shared)) = (self.phase, self.shared.clone()) {
-            let answer = host::answer(headers, body);
+            let answer = host::answer(headers, body, STREAM_ANSWER);
             let step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, answer);
             // Nothing is returned to the host here: a paused request is told to go on.
             if let Step::Forward(permit) = step {

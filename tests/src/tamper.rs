@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::{
@@ -21,6 +21,8 @@ pub struct Exchange {
     pub request: Bytes,
     pub status: u16,
     pub answer: Bytes,
+    /// The stream is reset in place of an answer.
+    pub reset: bool,
 }
 
 /// Rewrites an exchange's status and answer in place, or leaves them.
@@ -69,13 +71,14 @@ async fn forward(request: Request<Incoming>, service: SocketAddr, hook: Hook) ->
         onward = onward.header("content-length", body.len());
     }
     let answer = exchange(service, onward.body(Payload::whole(body.clone()))?).await?;
-    let mut exchange = Exchange { target, request: body, status: answer.status, answer: answer.body };
+    let mut exchange = Exchange { target, request: body, status: answer.status, answer: answer.body, reset: false };
     // A hook may keep an answer back; the other streams of its connection go on.
     let exchange = tokio::task::spawn_blocking(move || {
         hook(&mut exchange);
         exchange
     })
     .await?;
+    ensure!(!exchange.reset, "reset as the test wants it");
     let response = Response::builder().status(exchange.status).header("content-type", "application/json");
     Ok(response.body(Full::new(exchange.answer))?)
 }

@@ -140,6 +140,22 @@ pub enum RootCall {
     Report,
 }
 
+/// The longest answer to a stream's own callout, in bytes: beyond it there is none.
+pub const STREAM_ANSWER: usize = 64 * 1024;
+
+impl RootCall {
+    /// The longest answer that there can be, in bytes.
+    pub fn longest_answer(&self) -> usize {
+        const MEBIBYTE: usize = 1024 * 1024;
+        match self {
+            RootCall::Bundle(_) => 32 * MEBIBYTE,
+            RootCall::State => 8 * MEBIBYTE,
+            RootCall::Feed | RootCall::Redeem(_) => 2 * MEBIBYTE,
+            RootCall::Report => STREAM_ANSWER,
+        }
+    }
+}
+
 /// One redemption on its way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redeeming {

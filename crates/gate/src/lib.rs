@@ -16,7 +16,7 @@ mod view;
 
 pub use canonical::{Head, Malformed};
 pub use config::{Config, ConfigError, not_evaluated};
-pub use gate::{Answer, Callout, Command, Gate, Opened, RootCall, Step, StreamId};
+pub use gate::{Answer, Callout, Command, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId};
 pub use host::Host;
 pub use permit::Permit;
 pub use reply::Reply;

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
+mod answers;
 mod cases;
 mod common;
 mod failures;
@@ -11,3 +12,4 @@ mod policy;
 mod refusals;
 mod routine;
 mod tampered;
+mod waiting;

@@ -115,8 +115,12 @@ impl Gate {
         if self.asked.len() >= MAX_ASKED {
             self.asked.clear();
         }
-        let before = self.asked.insert((hold.to_owned(), identity.caller.clone()), now);
-        before.is_some_and(|before| now.saturating_sub(before) < TASK_INTERVAL)
+        let task = (hold.to_owned(), identity.caller.clone());
+        let too_fast = self.asked.get(&task).is_some_and(|before| now.saturating_sub(*before) < TASK_INTERVAL);
+        if !too_fast {
+            self.asked.insert(task, now);
+        }
+        too_fast
     }
 
     /// The answer to the stream's own callout.
