@@ -1,7 +1,7 @@
 //! The published policy as the service reads it: what rules hold and what their approval needs.
 
 use holdgate_protocol::{
-    Hash, Requirement, RuleRef,
+    Hash, Json, Requirement, RuleRef,
     bundle::{self, Bundle, BundleError, Effect, Mode, PolicyRef},
 };
 
@@ -9,12 +9,12 @@ use holdgate_protocol::{
 #[derive(Clone, Debug)]
 pub struct Published {
     pub reference: PolicyRef,
-    pub bundle: Bundle<serde_json::Value>,
+    pub bundle: Bundle<Json>,
 }
 
 impl Published {
     pub fn read(bytes: &[u8]) -> Result<Self, BundleError> {
-        let bundle = bundle::read::<serde_json::Value>(bytes)?;
+        let bundle = bundle::read::<Json>(bytes)?;
         let reference = PolicyRef { id: bundle.id.clone(), rev: bundle::revision(bytes), serial: bundle.serial };
         Ok(Published { reference, bundle })
     }

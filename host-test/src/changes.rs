@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, fmt};
 
 use holdgate_engine::Policy;
 use holdgate_protocol::{
-    Requirement,
+    Json, Requirement,
     bundle::{Bundle, Effect, Rule},
 };
 use serde::Serialize;
-use serde_json::Value;
 
 /// A bundle whose conditions are only compared.
-pub(crate) type AnyBundle = Bundle<Value>;
+pub(crate) type AnyBundle = Bundle<Json>;
 
 /// What a newer bundle does otherwise.
 #[derive(Debug, Default, PartialEq, Serialize)]
@@ -60,7 +59,7 @@ impl Changes {
         rules: &'n [Rule<C>],
         requirement: impl Fn(&Rule<C>) -> Option<&'n Requirement>,
     ) -> Self {
-        let mut gone: BTreeMap<&str, &Rule<Value>> = old.rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
+        let mut gone: BTreeMap<&str, &Rule<Json>> = old.rules.iter().map(|rule| (rule.id.as_str(), rule)).collect();
         let mut changes = Changes { renamed_from: (old.id != id).then(|| old.id.clone()), ..Changes::default() };
         for rule in rules {
             let Some(was) = gone.remove(rule.id.as_str()) else {

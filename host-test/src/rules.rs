@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use holdgate_authoring::Compilation;
 use holdgate_engine::Policy;
 use holdgate_protocol::{
+    Json,
     bundle::{self, SignedBundle},
     from_b64url,
 };
@@ -33,7 +34,7 @@ pub(crate) fn load(compilation: &Compilation) -> Result<(Vec<u8>, Policy), Failu
 fn bundle_in(content: Vec<u8>) -> Option<Vec<u8>> {
     let signed = serde_json::from_slice::<SignedBundle>(&content).ok();
     let bytes = signed.and_then(|signed| from_b64url(&signed.bundle)).unwrap_or(content);
-    bundle::read::<serde_json::Value>(&bytes).is_ok().then_some(bytes)
+    bundle::read::<Json>(&bytes).is_ok().then_some(bytes)
 }
 
 /// Whether the content of a file is a bundle, and so no rule file.

@@ -5,6 +5,7 @@ mod demo;
 mod fuzz;
 mod run;
 mod setup;
+mod size;
 mod test;
 mod tidy;
 

@@ -12,7 +12,7 @@ use crate::{
     fuzz,
     run::{self, cargo_in, succeed},
     setup::{self, Tools},
-    tidy,
+    size, tidy,
 };
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,6 +51,7 @@ fn run_with(tools: &Tools, count: &mut Count) {
         count.failed += 1;
         return;
     }
+    count_step(count, "size of the filter", || size::check(&tools.workspace.filter()));
     match step("unit and end-to-end tests", || cargo_test(tools)) {
         Some(tests) => {
             count.passed += tests.passed;

@@ -1,22 +1,23 @@
 //! The compiled conditions of a rule: an OR of ANDs of typed atoms, and what `when` adds to each of them.
 
+mod read;
+
 use holdgate_protocol::{Pointer, bundle::Effect};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{Glob, Pattern, Request, Template, Truth, Window, decimal::Number};
 
 /// When a rule applies: one entry at least in which every atom is true, and `when` is true as well.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Conditions {
     pub any: Vec<Vec<Atom>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<Expr>,
 }
 
 /// A condition in negation normal form: only atoms are negated.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Expr {
     All(Vec<Expr>),
     Any(Vec<Expr>),
@@ -25,8 +26,8 @@ pub enum Expr {
 }
 
 /// One typed condition. An atom that is not in this list is refused when a bundle is loaded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Atom {
     Value(ValueTest),
     Compare(Comparison),
@@ -35,16 +36,14 @@ pub enum Atom {
 }
 
 /// A test of one attribute.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ValueTest {
     pub of: Attribute,
     pub is: Test,
 }
 
 /// Two attributes compared with one another: both texts, both numbers or both booleans.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     pub left: Attribute,
     pub is: Order,
@@ -52,7 +51,7 @@ pub struct Comparison {
 }
 
 /// How two values stand to one another. Texts and booleans are equal or not; numbers have an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
     Eq,
@@ -66,8 +65,7 @@ pub enum Order {
 /// More than `over` requests within a sliding window, this one included.
 ///
 /// What is counted are the requests for which no other atom of the entry, and not `when`, is false.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rate {
     pub over: u64,
     /// The length of the window in seconds.
@@ -79,7 +77,7 @@ pub struct Rate {
 }
 
 /// Whose requests are counted together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum By {
     /// Those of each agent for itself.
@@ -89,8 +87,8 @@ pub enum By {
 }
 
 /// What a test looks at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Attribute {
     Method,
     /// The host in lower case, without its port.
@@ -118,16 +116,15 @@ pub enum Attribute {
 }
 
 /// What is said about a request: a model's confidence, a risk score.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Tag {
     pub name: String,
     pub source: Source,
 }
 
 /// Where a tag comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Asserted: a header (its name in lower case), in which the agent may lie.
     Header(String),
@@ -136,8 +133,8 @@ pub enum Source {
 }
 
 /// What is asked of a value. Only `exists` is known for a value that is missing, null or of another type.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Test {
     Equals(Literal),
     In(List),
@@ -162,16 +159,15 @@ pub enum Test {
 }
 
 /// How many characters a text, items a list or members an object has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Size {
     pub min: u64,
     pub max: Option<u64>,
 }
 
 /// A value to compare with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Literal {
     String(String),
     Number(Number),
@@ -179,8 +175,8 @@ pub enum Literal {
 }
 
 /// Values of one type to compare with: rising, none twice.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum List {
     Strings(Vec<String>),
     Numbers(Vec<Number>),

@@ -3,7 +3,8 @@
 
 use std::{cmp::Ordering, fmt};
 
-use serde::{Deserialize, Serialize};
+use holdgate_protocol::json::{FromJson, Place, ShapeError};
+use serde::Serialize;
 
 /// A number within its spelling: ±0.DIGITS × 10^exponent, where DIGITS neither start nor end with a zero.
 ///
@@ -90,8 +91,8 @@ impl PartialEq for Decimal<'_> {
 impl Eq for Decimal<'_> {}
 
 /// A number of a rule: its spelling, and its digits ready to be compared.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, Serialize)]
+#[serde(into = "String")]
 pub struct Number {
     spelling: String,
     negative: bool,
@@ -123,6 +124,12 @@ impl TryFrom<String> for Number {
         };
         let digits = [whole, fraction].concat();
         Ok(Number { spelling, negative, digits, exponent })
+    }
+}
+
+impl FromJson for Number {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        Number::try_from(place.read::<String>()?).map_err(|error| place.error(&error.to_string()))
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use holdgate_protocol::json::{FromJson, Place, ShapeError};
+use serde::Serialize;
 
 /// A text with stars. A star matches any run of characters, also none; all else stands for itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Glob {
     text: String,
     /// What stands before, between and after the stars; there is one piece at least.
@@ -46,6 +47,12 @@ impl Glob {
 impl From<String> for Glob {
     fn from(text: String) -> Self {
         Glob { pieces: text.split('*').map(str::to_owned).collect(), text }
+    }
+}
+
+impl FromJson for Glob {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.read().map(String::into)
     }
 }
 

@@ -5,7 +5,10 @@
 //! false, so that each split by a value keeps its entries a second time, split by what else they want.
 
 use hashbrown::HashMap;
-use holdgate_protocol::{Json, Pointer};
+use holdgate_protocol::{
+    Json, Pointer,
+    sort::{sort_by, sorted_set},
+};
 
 use crate::{
     Mcp, Request,
@@ -148,7 +151,7 @@ fn dimensions(items: &[Item<'_>]) -> Vec<Attribute> {
             None => {}
         }
     }
-    claims.sort_by(|(a, x), (b, y)| b.cmp(a).then_with(|| x.as_str().cmp(y.as_str())));
+    sort_by(&mut claims, |(a, x), (b, y)| b.cmp(a).then_with(|| x.as_str().cmp(y.as_str())));
     let claims = claims.into_iter().take(MAX_CLAIMS).map(|(_, pointer)| Attribute::Claim(pointer.clone()));
     [Attribute::McpTool, Attribute::Path, Attribute::Host, Attribute::Method].into_iter().chain(claims).collect()
 }
@@ -187,9 +190,7 @@ fn build<'a>(items: &[Item<'a>], dimensions: &[Attribute], depth: usize, room: &
     let mut nodes = |map: HashMap<&str, Vec<Item<'_>>>| -> HashMap<String, Node> {
         map.into_iter().map(|(value, items)| (value.to_owned(), below(&items))).collect()
     };
-    let mut lengths: Vec<usize> = prefixes.keys().map(|prefix| prefix.len()).collect();
-    lengths.sort_unstable();
-    lengths.dedup();
+    let lengths = sorted_set(prefixes.keys().map(|prefix| prefix.len()).collect());
     Node::ByValue(Box::new(ByValue {
         of: best.clone(),
         exact: nodes(exact),

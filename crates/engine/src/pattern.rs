@@ -2,8 +2,11 @@
 //!
 //! The engine only walks a table: one step for each byte of the text, whatever the expression is.
 
-use holdgate_protocol::{b64url, from_b64url};
-use serde::{Deserialize, Serialize};
+use holdgate_protocol::{
+    b64url, deserialize_from_json, from_b64url,
+    json::{FromJson, Place, ShapeError},
+};
+use serde::Serialize;
 
 /// The most states of a pattern.
 pub const MAX_STATES: usize = 4096;
@@ -12,8 +15,8 @@ pub const MAX_STATES: usize = 4096;
 pub const MAX_TABLE: usize = 1 << 16;
 
 /// A deterministic automaton over the bytes of a text, beside the expression that it was made from. State 0 is the start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Wire", into = "Wire")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "Wire")]
 pub struct Pattern {
     source: String,
     /// The class of each byte.
@@ -39,8 +42,7 @@ pub enum PatternError {
 }
 
 /// The form in a bundle.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Serialize)]
 struct Wire {
     source: String,
     /// 256 bytes.
@@ -132,6 +134,17 @@ impl TryFrom<Wire> for Pattern {
         Pattern::new(wire.source, classes, next, accepting)
     }
 }
+
+impl FromJson for Pattern {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [source, classes, table, accepting] = place.members(&["source", "classes", "table", "accepting"])?;
+        let states = accepting.items()?.map(|state| state.whole()).collect::<Result<_, _>>()?;
+        let wire = Wire { source: source.read()?, classes: classes.read()?, table: table.read()?, accepting: states };
+        Pattern::try_from(wire).map_err(|error| place.error(&error.to_string()))
+    }
+}
+
+deserialize_from_json!(Pattern);
 
 fn classes_max(classes: &[u8; 256]) -> u8 {
     classes.iter().copied().max().unwrap_or_default()

@@ -3,6 +3,7 @@
 use holdgate_protocol::{
     Hash, Requirement, RuleRef,
     bundle::{self, BundleError, Effect, Mode, Needs, PolicyRef, Rule},
+    sort::{sort_by, sorted_set},
 };
 
 use crate::{
@@ -201,9 +202,7 @@ impl Policy {
     pub fn candidates(&self, request: &Request<'_>) -> Vec<RuleIndex> {
         let mut rules = Vec::new();
         self.visit(request, |entry, _, _| rules.push(entry.rule));
-        rules.sort_unstable();
-        rules.dedup();
-        rules
+        sorted_set(rules)
     }
 
     /// The rules in shadow mode that would have applied.
@@ -267,7 +266,7 @@ impl Policy {
         let Verdict::Hold(lead) = self.evaluate(request) else { return None };
         let holds = || self.rules().iter().filter(|rule| rule.effect == Effect::Hold && applies(rule, request));
         let mut rules: Vec<RuleRef> = holds().map(Rule::reference).collect();
-        rules.sort_by(|a, b| a.id.cmp(&b.id));
+        sort_by(&mut rules, |a, b| a.id.cmp(&b.id));
         let requirements = holds().filter_map(|rule| self.requirement(rule).cloned());
         let requirement = requirements.reduce(Requirement::union)?.normalise();
         let hash = requirement.hash(&rules);
@@ -399,8 +398,7 @@ pub fn needs(rules: &[Rule<Conditions>]) -> Needs {
         }
     }
     for list in [&mut needs.claims, &mut needs.headers, &mut needs.query] {
-        list.sort();
-        list.dedup();
+        *list = sorted_set(std::mem::take(list));
     }
     needs
 }

@@ -6,11 +6,12 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use holdgate_protocol::json::{FromJson, Place, ShapeError};
+use serde::Serialize;
 
 /// A compiled path template; its text form is canonical: literals are percent-encoded where a path requires it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Template {
     text: String,
     segments: Vec<Segment>,
@@ -222,6 +223,12 @@ impl TryFrom<String> for Template {
     fn try_from(text: String) -> Result<Self, TemplateError> {
         let template: Template = text.parse()?;
         if template.text == text { Ok(template) } else { Err(TemplateError::NotCanonical(template.text)) }
+    }
+}
+
+impl FromJson for Template {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        Template::try_from(place.read::<String>()?).map_err(|error| place.error(&error.to_string()))
     }
 }
 

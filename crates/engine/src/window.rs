@@ -1,14 +1,14 @@
 //! Windows of the week in a time zone whose offsets were resolved when the policy was built.
 
-use serde::{Deserialize, Serialize};
+use holdgate_protocol::json::{FromJson, Place, ShapeError};
+use serde::Serialize;
 
 use crate::Truth;
 
 const DAY: i64 = 24 * 60 * 60;
 
 /// The hours of some days of the week, or all the others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Window {
     /// Whether the condition is that the time lies outside of the window.
     pub outside: bool,
@@ -27,8 +27,7 @@ pub struct Window {
 }
 
 /// A zone's offset from UTC, until the next one is in force.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Offset {
     /// Unix seconds.
     pub from: i64,
@@ -37,7 +36,7 @@ pub struct Offset {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Day {
     Mon,
@@ -83,6 +82,45 @@ impl Window {
             && !self.offsets.is_empty()
             && self.offsets.is_sorted_by(|a, b| a.from < b.from)
             && self.offsets.iter().all(|offset| i64::from(offset.seconds).abs() <= DAY)
+    }
+}
+
+const DAYS: [(&str, Day); 7] = [
+    ("mon", Day::Mon),
+    ("tue", Day::Tue),
+    ("wed", Day::Wed),
+    ("thu", Day::Thu),
+    ("fri", Day::Fri),
+    ("sat", Day::Sat),
+    ("sun", Day::Sun),
+];
+
+impl FromJson for Window {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [outside, days, from, to, zone, offsets, until] =
+            place.members(&["outside", "days", "from", "to", "zone", "offsets", "until"])?;
+        Ok(Window {
+            outside: outside.flag()?,
+            days: days.list()?,
+            from: from.whole()?,
+            to: to.whole()?,
+            zone: zone.read()?,
+            offsets: offsets.list()?,
+            until: until.signed()?,
+        })
+    }
+}
+
+impl FromJson for Offset {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [from, seconds] = place.members(&["from", "seconds"])?;
+        Ok(Offset { from: from.signed()?, seconds: seconds.signed()? })
+    }
+}
+
+impl FromJson for Day {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.word(&DAYS)
     }
 }
 

@@ -51,12 +51,28 @@ fn a_good_bundle_is_loaded_and_known_by_its_bytes() {
 
 #[test]
 fn unknown_atoms_members_and_operators_are_refused() {
-    refused(r#"[{"query":{"name":"a"}}]"#, NO_NEEDS, "unknown variant `query`");
-    refused(r#"[{"value":{"of":"cookie","is":{"exists":true}}}]"#, NO_NEEDS, "unknown variant `cookie`");
-    refused(r#"[{"value":{"of":"method","is":{"like":"x"}}}]"#, NO_NEEDS, "unknown variant `like`");
-    refused(r#"[{"value":{"of":"method","is":{"exists":true},"also":1}}]"#, NO_NEEDS, "unknown field `also`");
+    refused(
+        r#"[{"query":{"name":"a"}}]"#,
+        NO_NEEDS,
+        "rules[0].conditions.any[0][0]`: `query` is not known here; expected one of `value`",
+    );
+    refused(
+        r#"[{"value":{"of":"cookie","is":{"exists":true}}}]"#,
+        NO_NEEDS,
+        "any[0][0].value.of`: `cookie` is not known here",
+    );
+    refused(
+        r#"[{"value":{"of":"method","is":{"like":"x"}}}]"#,
+        NO_NEEDS,
+        "any[0][0].value.is`: `like` is not known here",
+    );
+    refused(
+        r#"[{"value":{"of":"method","is":{"exists":true},"also":1}}]"#,
+        NO_NEEDS,
+        "any[0][0].value`: `also` is not known here; expected one of `of`, `is`",
+    );
     let error = load(&format!(r#"{{"any":[[{GET}]],"unless":{{}}}}"#), NO_NEEDS).unwrap_err();
-    assert!(error.contains("unknown field `unless`"), "{error}");
+    assert!(error.contains("conditions`: `unless` is not known here"), "{error}");
 }
 
 #[test]
@@ -81,7 +97,11 @@ fn values_out_of_their_canonical_form_are_refused() {
     refused(r#"[{"value":{"of":"host","is":{"equals":{"string":"API.example"}}}}]"#, NO_NEEDS, "lower case");
     let needs = r#"{"body":true,"claims":[],"headers":[],"mcp":false,"query":[],"rates":false,"time":false}"#;
     refused(r#"[{"value":{"of":{"body":"role"},"is":{"exists":true}}}]"#, needs, "not a JSON pointer");
-    refused(r#"[{"value":{"of":{"body":"/n"},"is":{"lt":0.5}}}]"#, needs, "expected a string");
+    refused(
+        r#"[{"value":{"of":{"body":"/n"},"is":{"lt":0.5}}}]"#,
+        needs,
+        "any[0][0].value.is.lt`: expected a text, found a number",
+    );
     refused(r#"[{"value":{"of":{"body":"/n"},"is":{"lt":"1."}}}]"#, needs, "`1.` is not a decimal number");
 }
 

@@ -1,15 +1,13 @@
 //! The plugin's configuration: what stands in the JSON text, and what it resolves to.
 
-use std::collections::HashSet;
-
 use holdgate_engine::Policy;
 use holdgate_protocol::{
     Json,
     bundle::{BundleError, Needs, SignedBundle},
     duration,
-    jws::{Jwks, KeyError, Keys},
+    json::{Place, ShapeError},
+    jws::Keys,
 };
-use serde::Deserialize;
 
 /// The checked configuration of a filter.
 #[derive(Debug)]
@@ -54,8 +52,7 @@ pub enum AwaitBody {
 }
 
 /// How a held stream is woken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// From the root context, when the feed brings the decision.
     Feed,
@@ -95,16 +92,14 @@ pub struct Issuer {
 }
 
 /// What happens to a request without a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untagged {
     Deny,
     Evaluate,
 }
 
 /// What happens to routine requests while the feed is stale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnStale {
     Deny,
     AllowRoutine,
@@ -116,24 +111,8 @@ pub enum OnStale {
 pub enum ConfigError {
     #[error("the configuration is not JSON with a single reading: {0}")]
     Json(#[from] holdgate_protocol::json::JsonError),
-    #[error("the configuration does not have the documented shape: {0}")]
-    Shape(#[from] serde_json::Error),
-    #[error("`{0}` must not be empty")]
-    Empty(&'static str),
-    #[error("`{field}`: `{value}` is not a duration such as `45s`, `10m` or `1h`")]
-    Duration { field: &'static str, value: String },
-    #[error("`{field}`: {error}")]
-    Keys { field: String, error: KeyError },
-    #[error("`identity.issuers[{0}].algs`: this version verifies [\"EdDSA\"] and nothing else")]
-    Algorithms(usize),
-    #[error("`identity.issuers`: the issuer `{0}` stands there twice")]
-    DuplicateIssuer(String),
-    #[error("`identity.issuers[{0}].owner_issuer`: this version resolves owners at `iss` itself; leave it out")]
-    OwnerIssuer(usize),
-    #[error("`identity.header`: `{0}` cannot carry a token; use `authorization` or a lower-case name of your own")]
-    Header(String),
-    #[error("`reason_header`: `{0}` is not a lower-case name of your own that begins with `x-`")]
-    ReasonHeader(String),
+    #[error(transparent)]
+    Field(#[from] ShapeError),
     #[error("`bundle`: {0}")]
     Bundle(#[from] BundleError),
     #[error("`bundle`: {0}")]
@@ -144,112 +123,67 @@ pub enum ConfigError {
     Serial { found: u64, min: u64 },
     #[error("`bundle`: its rules look at `{0}`, which this version of the filter does not evaluate")]
     Unsupported(&'static str),
-    #[error("`{0}` must be greater than 0")]
-    Zero(&'static str),
-    #[error("`host`: `{0}` is not a host that this filter knows; use `envoy` or `ngx-wasm`")]
-    Host(String),
-    #[error("`wake`: `feed` would crash the workers of `ngx-wasm`; use `stream`, or leave it out")]
-    Wake,
     #[error(
         "HOLDGATE_GATEWAY_CREDENTIAL is missing; set it in the proxy's environment, and name it in vm_config.environment_variables.host_env_keys"
     )]
     Credential,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawConfig {
-    group: String,
-    approval: RawApproval,
-    identity: RawIdentity,
-    bundle_keys: Jwks,
-    grant_keys: Jwks,
-    policy: Option<String>,
-    #[serde(default)]
-    min_serial: u64,
-    bundle: Option<SignedBundle>,
-    max_body: Option<usize>,
-    max_parked_bytes: Option<usize>,
-    max_agent_bytes: Option<usize>,
-    body_within: Option<String>,
-    max_wait: Option<String>,
-    feed_max_age: Option<String>,
-    feed_wait: Option<String>,
-    on_stale: Option<OnStale>,
-    host: Option<String>,
-    wake: Option<Wake>,
-    reason_header: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawApproval {
-    cluster: String,
-    authority: String,
-    timeout: Option<String>,
-    issuer: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIdentity {
-    header: Option<String>,
-    forward: Option<bool>,
-    untagged: Option<Untagged>,
-    issuers: Vec<RawIssuer>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawIssuer {
-    iss: String,
-    aud: String,
-    algs: Vec<String>,
-    jwks: Jwks,
-    owner_claim: Option<String>,
-    /// The issuer of the persons that `owner_claim` names. On the wire an owner is resolved at the token's issuer.
-    owner_issuer: Option<String>,
-}
-
 impl Config {
     /// Reads and checks the text of a configuration.
     pub fn parse(text: &[u8]) -> Result<Config, ConfigError> {
-        Json::parse(text)?;
-        let raw: RawConfig = serde_json::from_slice(text)?;
-        let (body, wake) = match (raw.host.as_deref(), raw.wake) {
-            (None | Some("envoy"), wake) => (AwaitBody::Pause, wake.unwrap_or(Wake::Feed)),
-            (Some("ngx-wasm"), None | Some(Wake::Stream)) => (AwaitBody::Continue, Wake::Stream),
-            (Some("ngx-wasm"), Some(Wake::Feed)) => return Err(ConfigError::Wake),
-            (Some(other), _) => return Err(ConfigError::Host(other.to_owned())),
-        };
-        let bundle_keys = keys("bundle_keys", &raw.bundle_keys)?;
-        let signed = raw.bundle.map(|signed| signed.open(&bundle_keys)).transpose()?;
+        let json = Json::parse(text)?;
+        let place = Place::of(&json);
+        let [group, approval, identity, bundle_keys, grant_keys, policy, min_serial, bundle, host, wake, limits @ ..] =
+            place.members(&[
+                "group",
+                "approval",
+                "identity",
+                "bundle_keys",
+                "grant_keys",
+                "policy",
+                "min_serial",
+                "bundle",
+                "host",
+                "wake",
+                "max_body",
+                "max_parked_bytes",
+                "max_agent_bytes",
+                "body_within",
+                "max_wait",
+                "feed_max_age",
+                "feed_wait",
+                "on_stale",
+                "reason_header",
+            ])?;
+        let [max_body, max_parked_bytes, max_agent_bytes, body_within, max_wait, limits @ ..] = limits;
+        let [feed_max_age, feed_wait, on_stale, reason_header] = limits;
+        let bundle_keys = keys(&bundle_keys)?;
+        let signed: Option<SignedBundle> = bundle.optional()?;
+        let signed = signed.map(|signed| signed.open(&bundle_keys)).transpose()?;
         let bundle = signed.map(|bytes| Policy::load(&bytes)).transpose()?;
+        let (body, wake) = host_and_wake(&host, &wake)?;
+        let on_stale = on_stale.given().map(|on_stale| on_stale.word(&ON_STALE)).transpose()?;
         let config = Config {
-            group: not_empty("group", raw.group)?,
-            approval: Approval {
-                cluster: not_empty("approval.cluster", raw.approval.cluster)?,
-                authority: not_empty("approval.authority", raw.approval.authority)?,
-                timeout: milliseconds("approval.timeout", raw.approval.timeout, "5s")?,
-                issuer: not_empty("approval.issuer", or(raw.approval.issuer, "holdgate-approval"))?,
-            },
-            identity: identity(raw.identity)?,
+            group: not_empty(&group)?,
+            approval: read_approval(&approval)?,
+            identity: read_identity(&identity)?,
             bundle_keys,
-            grant_keys: keys("grant_keys", &raw.grant_keys)?,
-            policy: raw.policy.map(|id| not_empty("policy", id)).transpose()?,
-            min_serial: raw.min_serial,
+            grant_keys: keys(&grant_keys)?,
+            policy: policy.given().map(not_empty).transpose()?,
+            min_serial: if min_serial.exists() { min_serial.whole()? } else { 0 },
             bundle: None,
-            max_body: positive("max_body", raw.max_body, 1024 * 1024)?,
-            max_parked_bytes: positive("max_parked_bytes", raw.max_parked_bytes, 256 * 1024 * 1024)?,
-            max_agent_bytes: positive("max_agent_bytes", raw.max_agent_bytes, 16 * 1024 * 1024)?,
-            body_within: milliseconds("body_within", raw.body_within, "60s")?,
-            max_wait: milliseconds("max_wait", raw.max_wait, "45s")?,
-            feed_max_age: milliseconds("feed_max_age", raw.feed_max_age, "60s")?,
-            feed_wait: milliseconds("feed_wait", raw.feed_wait, "25s")? / 1000,
-            on_stale: raw.on_stale.unwrap_or(OnStale::Deny),
+            max_body: positive(&max_body, 1024 * 1024)?,
+            max_parked_bytes: positive(&max_parked_bytes, 256 * 1024 * 1024)?,
+            max_agent_bytes: positive(&max_agent_bytes, 16 * 1024 * 1024)?,
+            body_within: milliseconds(&body_within, 60)?,
+            max_wait: milliseconds(&max_wait, 45)?,
+            feed_max_age: milliseconds(&feed_max_age, 60)?,
+            feed_wait: milliseconds(&feed_wait, 25)? / 1000,
+            on_stale: on_stale.unwrap_or(OnStale::Deny),
             body,
             wake,
-            reason_header: raw.reason_header.map(reason_header).transpose()?,
+            reason_header: reason_header.given().map(own_header).transpose()?,
         };
         if let Some(policy) = &bundle {
             config.accepts(policy)?;
@@ -281,73 +215,123 @@ pub fn not_evaluated(needs: &Needs) -> impl Iterator<Item = &'static str> {
     all.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what)
 }
 
-fn identity(raw: RawIdentity) -> Result<Identity, ConfigError> {
-    let header = or(raw.header, "authorization");
-    let lower = header.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| header.starts_with(prefix))
-        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&&*header);
-    if taken || !lower {
-        return Err(ConfigError::Header(header));
-    }
-    if raw.issuers.is_empty() {
-        return Err(ConfigError::Empty("identity.issuers"));
-    }
-    let mut seen = HashSet::new();
-    let mut issuers = Vec::new();
-    for (index, issuer) in raw.issuers.into_iter().enumerate() {
-        if issuer.algs != ["EdDSA"] {
-            return Err(ConfigError::Algorithms(index));
+const ON_STALE: [(&str, OnStale); 2] = [("deny", OnStale::Deny), ("allow_routine", OnStale::AllowRoutine)];
+
+fn host_and_wake(host: &Place<'_>, wake: &Place<'_>) -> Result<(AwaitBody, Wake), ShapeError> {
+    const WAKES: [(&str, Wake); 2] = [("feed", Wake::Feed), ("stream", Wake::Stream)];
+    let host = host.given().map(|host| host.word(&[("envoy", AwaitBody::Pause), ("ngx-wasm", AwaitBody::Continue)]));
+    let asked = wake.given().map(|wake| wake.word(&WAKES)).transpose()?;
+    match (host.transpose()?.unwrap_or(AwaitBody::Pause), asked) {
+        (AwaitBody::Pause, asked) => Ok((AwaitBody::Pause, asked.unwrap_or(Wake::Feed))),
+        (AwaitBody::Continue, None | Some(Wake::Stream)) => Ok((AwaitBody::Continue, Wake::Stream)),
+        (AwaitBody::Continue, Some(Wake::Feed)) => {
+            Err(wake.error("`feed` would crash the workers of `ngx-wasm`; use `stream`, or leave it out"))
         }
-        if !seen.insert(issuer.iss.clone()) {
-            return Err(ConfigError::DuplicateIssuer(issuer.iss));
-        }
-        if issuer.owner_issuer.is_some_and(|owner_issuer| owner_issuer != issuer.iss) {
-            return Err(ConfigError::OwnerIssuer(index));
-        }
-        issuers.push(Issuer {
-            iss: not_empty("identity.issuers[].iss", issuer.iss)?,
-            aud: not_empty("identity.issuers[].aud", issuer.aud)?,
-            keys: keys(&format!("identity.issuers[{index}].jwks"), &issuer.jwks)?,
-            owner_claim: not_empty("identity.issuers[].owner_claim", or(issuer.owner_claim, "owner"))?,
-        });
     }
-    Ok(Identity {
-        header,
-        forward: raw.forward.unwrap_or(true),
-        untagged: raw.untagged.unwrap_or(Untagged::Deny),
-        issuers,
+}
+
+fn read_approval(place: &Place<'_>) -> Result<Approval, ShapeError> {
+    let [cluster, authority, timeout, issuer] = place.members(&["cluster", "authority", "timeout", "issuer"])?;
+    Ok(Approval {
+        cluster: not_empty(&cluster)?,
+        authority: not_empty(&authority)?,
+        timeout: milliseconds(&timeout, 5)?,
+        issuer: not_empty_or(&issuer, "holdgate-approval")?,
     })
 }
 
-fn reason_header(name: String) -> Result<String, ConfigError> {
-    let own = name.starts_with("x-") && !name.starts_with("x-envoy-");
-    let plain = name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    if own && plain { Ok(name) } else { Err(ConfigError::ReasonHeader(name)) }
+fn read_identity(place: &Place<'_>) -> Result<Identity, ShapeError> {
+    const UNTAGGED: [(&str, Untagged); 2] = [("deny", Untagged::Deny), ("evaluate", Untagged::Evaluate)];
+    let [header, forward, untagged, issuers] = place.members(&["header", "forward", "untagged", "issuers"])?;
+    let mut trusted = Vec::<Issuer>::new();
+    for place in issuers.items()? {
+        let issuer = read_issuer(&place)?;
+        if trusted.iter().any(|other| other.iss == issuer.iss) {
+            return Err(place.error(&format!("the issuer `{}` stands there twice", issuer.iss)));
+        }
+        trusted.push(issuer);
+    }
+    if trusted.is_empty() {
+        return Err(issuers.error(EMPTY));
+    }
+    Ok(Identity {
+        header: header.given().map_or_else(|| Ok("authorization".to_owned()), token_header)?,
+        forward: forward.given().map_or(Ok(true), Place::flag)?,
+        untagged: untagged.given().map_or(Ok(Untagged::Deny), |untagged| untagged.word(&UNTAGGED))?,
+        issuers: trusted,
+    })
 }
 
-fn keys(field: &str, jwks: &Jwks) -> Result<Keys, ConfigError> {
-    Keys::new(jwks).map_err(|error| ConfigError::Keys { field: field.to_owned(), error })
+fn read_issuer(place: &Place<'_>) -> Result<Issuer, ShapeError> {
+    // `owner_issuer`: the issuer of the persons that `owner_claim` names. On the wire an owner is resolved at the token's.
+    let [iss, aud, algs, jwks, owner_claim, owner_issuer] =
+        place.members(&["iss", "aud", "algs", "jwks", "owner_claim", "owner_issuer"])?;
+    if algs.list::<String>()? != ["EdDSA"] {
+        return Err(algs.error("this version verifies [\"EdDSA\"] and nothing else"));
+    }
+    let issuer = Issuer {
+        iss: not_empty(&iss)?,
+        aud: not_empty(&aud)?,
+        keys: keys(&jwks)?,
+        owner_claim: not_empty_or(&owner_claim, "owner")?,
+    };
+    if owner_issuer.optional::<String>()?.is_some_and(|other| other != issuer.iss) {
+        return Err(owner_issuer.error("this version resolves owners at `iss` itself; leave it out"));
+    }
+    Ok(issuer)
 }
 
-fn not_empty(field: &'static str, value: String) -> Result<String, ConfigError> {
-    if value.is_empty() { Err(ConfigError::Empty(field)) } else { Ok(value) }
+fn token_header(place: &Place<'_>) -> Result<String, ShapeError> {
+    let name = place.text()?;
+    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| name.starts_with(prefix))
+        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&name);
+    if taken || !is_lower_case(name) {
+        let mend = "cannot carry a token; use `authorization` or a lower-case name of your own";
+        return Err(place.error(&format!("`{name}` {mend}")));
+    }
+    Ok(name.to_owned())
 }
 
-fn or(value: Option<String>, default: &str) -> String {
-    value.unwrap_or_else(|| default.to_owned())
+fn own_header(place: &Place<'_>) -> Result<String, ShapeError> {
+    let name = place.text()?;
+    if name.starts_with("x-") && !name.starts_with("x-envoy-") && is_lower_case(name) {
+        return Ok(name.to_owned());
+    }
+    Err(place.error(&format!("`{name}` is not a lower-case name of your own that begins with `x-`")))
 }
 
-fn positive(field: &'static str, value: Option<usize>, default: usize) -> Result<usize, ConfigError> {
-    match value.unwrap_or(default) {
-        0 => Err(ConfigError::Zero(field)),
+fn is_lower_case(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+fn keys(place: &Place<'_>) -> Result<Keys, ShapeError> {
+    Keys::new(&place.read()?).map_err(|error| place.error(&error.to_string()))
+}
+
+const EMPTY: &str = "must not be empty";
+
+fn not_empty(place: &Place<'_>) -> Result<String, ShapeError> {
+    let text = place.text()?;
+    if text.is_empty() { Err(place.error(EMPTY)) } else { Ok(text.to_owned()) }
+}
+
+fn not_empty_or(place: &Place<'_>, default: &str) -> Result<String, ShapeError> {
+    place.given().map_or_else(|| Ok(default.to_owned()), not_empty)
+}
+
+fn positive(place: &Place<'_>, default: usize) -> Result<usize, ShapeError> {
+    match place.given().map_or(Ok(default), Place::whole)? {
+        0 => Err(place.error("must be greater than 0")),
         value => Ok(value),
     }
 }
 
-fn milliseconds(field: &'static str, value: Option<String>, default: &str) -> Result<u64, ConfigError> {
-    let value = or(value, default);
-    let seconds = duration::seconds(&value).and_then(|seconds| seconds.checked_mul(1000));
-    seconds.ok_or(ConfigError::Duration { field, value })
+/// A duration; the default is in seconds.
+fn milliseconds(place: &Place<'_>, default: u64) -> Result<u64, ShapeError> {
+    let Some(place) = place.given() else { return Ok(default * 1000) };
+    let text = place.text()?;
+    let milliseconds = duration::seconds(text).and_then(|seconds| seconds.checked_mul(1000));
+    milliseconds.ok_or_else(|| place.error(&format!("`{text}` is not a duration such as `45s`, `10m` or `1h`")))
 }
 
 #[cfg(test)]

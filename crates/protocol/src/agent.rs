@@ -2,11 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Hash, Json};
+use crate::{
+    Hash, Json, deserialize_from_json,
+    json::{FromJson, Place, ShapeError},
+};
 
 /// One identity in a delegation chain (RFC 8693 section 4.1).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Actor {
     pub iss: String,
     pub sub: String,
@@ -23,6 +25,15 @@ pub struct Agent {
     /// A person's identity at the owner's issuer, or `group/NAME`.
     pub owner: Option<String>,
 }
+
+impl FromJson for Actor {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [iss, sub] = place.members(&["iss", "sub"])?;
+        Ok(Actor { iss: iss.read()?, sub: sub.read()? })
+    }
+}
+
+deserialize_from_json!(Actor);
 
 impl Agent {
     /// The non-human caller itself, for suspension and quotas: the current actor, else the subject.

@@ -2,10 +2,11 @@
 //!
 //! The conditions of a rule are a parameter: the engine knows their form, the approval service reads the rest only.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
-    Hash, Json, Requirement, RuleRef, b64url, from_b64url,
+    Hash, Json, Requirement, RuleRef, b64url, deserialize_from_json, from_b64url,
+    json::{FromJson, Place, ShapeError},
     jws::{JwsError, Keys, PrivateKey},
 };
 
@@ -16,7 +17,7 @@ pub const FORMAT: u32 = 1;
 pub const JWS_TYPE: &str = "holdgate-bundle+jws";
 
 /// What a rule does with a request that it matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Effect {
     Allow,
@@ -25,7 +26,7 @@ pub enum Effect {
 }
 
 /// Whether a rule acts (`enforce`) or only records what it would have done (`shadow`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     Enforce,
@@ -33,8 +34,7 @@ pub enum Mode {
 }
 
 /// A compiled policy. `C` is the form of a rule's conditions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Bundle<C> {
     pub format: u32,
     pub id: String,
@@ -46,8 +46,7 @@ pub struct Bundle<C> {
 }
 
 /// What the rules look at, so that the filter copies no more than that out of the host. Lists are sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Needs {
     pub body: bool,
     pub claims: Vec<String>,
@@ -59,8 +58,7 @@ pub struct Needs {
 }
 
 /// One compiled rule.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rule<C> {
     pub id: String,
     pub effect: Effect,
@@ -75,8 +73,7 @@ pub struct Rule<C> {
 }
 
 /// How a rule that holds is approved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Approval {
     /// The place in [`Bundle::requirements`], from 0.
     pub requirement: usize,
@@ -103,8 +100,7 @@ impl<C> Bundle<C> {
 }
 
 /// A policy by name, revision and rising number.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct PolicyRef {
     pub id: String,
     pub rev: Hash,
@@ -112,8 +108,7 @@ pub struct PolicyRef {
 }
 
 /// A bundle as it stands in a file and travels: its bytes and the signature over them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct SignedBundle {
     /// base64url of the JCS bytes, which are never written anew.
     pub bundle: String,
@@ -134,7 +129,7 @@ pub enum BundleError {
     #[error("the bytes are not in canonical form (JCS)")]
     NotCanonical,
     #[error("not a bundle that this version reads: {0}")]
-    Shape(#[from] serde_json::Error),
+    Shape(#[from] ShapeError),
     #[error("format {0} is not known; this version reads format {FORMAT}")]
     Format(u32),
     #[error("rule `{0}`: its hash is not that of its conditions")]
@@ -169,20 +164,18 @@ pub fn revision(bytes: &[u8]) -> Hash {
 }
 
 /// Reads the bytes of a bundle and checks all that does not depend on the form of conditions.
-pub fn read<C: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<Bundle<C>, BundleError> {
-    #[derive(Deserialize)]
-    struct Head {
-        format: u32,
-    }
+pub fn read<C: FromJson>(bytes: &[u8]) -> Result<Bundle<C>, BundleError> {
     let json = Json::parse(bytes)?;
     if json.to_jcs() != bytes {
         return Err(BundleError::NotCanonical);
     }
-    let Head { format } = serde_json::from_slice(bytes)?;
+    let place = Place::of(&json);
+    let [format] = place.known_members(&["format"])?;
+    let format = format.whole()?;
     if format != FORMAT {
         return Err(BundleError::Format(format));
     }
-    let bundle: Bundle<C> = serde_json::from_slice(bytes)?;
+    let bundle: Bundle<C> = place.read()?;
     if bundle.rules.is_empty() {
         return Err(BundleError::NoRules);
     }
@@ -217,3 +210,86 @@ pub fn read<C: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<Bundle<C>, B
 pub fn rule_hash(conditions: &Json) -> Hash {
     Hash::of(&conditions.to_jcs())
 }
+
+impl FromJson for Effect {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.word(&[("allow", Effect::Allow), ("hold", Effect::Hold), ("deny", Effect::Deny)])
+    }
+}
+
+impl FromJson for Mode {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.word(&[("enforce", Mode::Enforce), ("shadow", Mode::Shadow)])
+    }
+}
+
+impl<C: FromJson> FromJson for Bundle<C> {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [format, id, serial, needs, requirements, rules] =
+            place.members(&["format", "id", "serial", "needs", "requirements", "rules"])?;
+        Ok(Bundle {
+            format: format.whole()?,
+            id: id.read()?,
+            serial: serial.whole()?,
+            needs: needs.read()?,
+            requirements: requirements.list()?,
+            rules: rules.list()?,
+        })
+    }
+}
+
+impl FromJson for Needs {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [body, claims, headers, mcp, query, rates, time] =
+            place.members(&["body", "claims", "headers", "mcp", "query", "rates", "time"])?;
+        Ok(Needs {
+            body: body.flag()?,
+            claims: claims.list()?,
+            headers: headers.list()?,
+            mcp: mcp.flag()?,
+            query: query.list()?,
+            rates: rates.flag()?,
+            time: time.flag()?,
+        })
+    }
+}
+
+impl<C: FromJson> FromJson for Rule<C> {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [id, effect, mode, reason, controls, hash, conditions, approval] =
+            place.members(&["id", "effect", "mode", "reason", "controls", "hash", "conditions", "approval"])?;
+        Ok(Rule {
+            id: id.read()?,
+            effect: effect.read()?,
+            mode: mode.read()?,
+            reason: reason.optional()?,
+            controls: controls.list()?,
+            hash: hash.read()?,
+            conditions: conditions.read()?,
+            approval: approval.optional()?,
+        })
+    }
+}
+
+impl FromJson for Approval {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [requirement, wait] = place.members(&["requirement", "wait"])?;
+        Ok(Approval { requirement: requirement.whole()?, wait: wait.whole()? })
+    }
+}
+
+impl FromJson for PolicyRef {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [id, rev, serial] = place.members(&["id", "rev", "serial"])?;
+        Ok(PolicyRef { id: id.read()?, rev: rev.read()?, serial: serial.whole()? })
+    }
+}
+
+impl FromJson for SignedBundle {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [bundle, jws] = place.members(&["bundle", "jws"])?;
+        Ok(SignedBundle { bundle: bundle.read()?, jws: jws.read()? })
+    }
+}
+
+deserialize_from_json!(Effect, PolicyRef, SignedBundle);

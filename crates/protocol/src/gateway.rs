@@ -2,7 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Actor, Agent, Hash, Pointer, RuleRef, bundle::PolicyRef};
+use crate::{
+    Actor, Agent, Hash, Pointer, RuleRef,
+    bundle::PolicyRef,
+    deserialize_from_json,
+    json::{FromJson, Place, ShapeError},
+};
 
 /// The version that [`OpenHold`] carries.
 pub const VERSION: u32 = 1;
@@ -11,7 +16,7 @@ pub const VERSION: u32 = 1;
 pub const MAX_BATCH: usize = 256;
 
 /// Where a hold stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldState {
     Pending,
@@ -94,7 +99,7 @@ pub struct Asked {
 }
 
 /// Answer to `POST /v1/holds`, with 200 (an earlier hold), 201 (a new one) or 403 (denied before).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HoldAnswer {
     pub hold: String,
     pub state: HoldState,
@@ -133,31 +138,25 @@ pub struct Redemption {
 }
 
 /// Answer to `POST /v1/redemptions`; items stand in the order of the question.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RedemptionAnswers {
     pub items: Vec<RedemptionAnswer>,
 }
 
 /// What became of one redemption: a grant, or the reason why there is none.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RedemptionAnswer {
     pub hold: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_error")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<RedemptionError>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 }
 
-/// An error that this version does not know is one all the same: the hold is not approved.
-fn known_error<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<RedemptionError>, D::Error> {
-    let error = Option::<serde_json::Value>::deserialize(deserializer)?;
-    Ok(error.map(|error| serde_json::from_value(error).unwrap_or(RedemptionError::NotApproved)))
-}
-
 /// Why a hold cannot be redeemed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RedemptionError {
     Used,
@@ -201,29 +200,22 @@ pub struct DetachedAttempt {
 }
 
 /// Answer to `GET /v1/feed`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FeedPage {
     /// What to ask for `after` next.
     pub next: u64,
-    #[serde(deserialize_with = "known_items")]
     pub items: Vec<FeedItem>,
 }
 
-/// Reads item by item: one that this version does not understand must not take the others with it.
-fn known_items<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<FeedItem>, D::Error> {
-    let items = Vec::<serde_json::Value>::deserialize(deserializer)?;
-    Ok(items.into_iter().map(|item| serde_json::from_value(item).unwrap_or(FeedItem::Unknown)).collect())
-}
-
 /// One piece of news. A type or a state that the reader does not know is [`FeedItem::Unknown`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum FeedItem {
     Hold {
         seq: u64,
         hold: String,
         state: HoldState,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         cause: Option<String>,
     },
     Agent {
@@ -238,12 +230,11 @@ pub enum FeedItem {
         serial: u64,
         rev: Hash,
     },
-    #[serde(other)]
     Unknown,
 }
 
 /// Answer to `GET /v1/state`: the snapshot from which the feed goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StateAnswer {
     pub seq: u64,
     pub suspended: Vec<Actor>,
@@ -251,24 +242,162 @@ pub struct StateAnswer {
     /// The service's clock, in Unix seconds.
     pub now: u64,
     /// The group that the credential belongs to, so that a gateway that was told another one says so at once.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The id of the key that signs grants, for the same reason.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub grant_key: Option<String>,
 }
 
 /// Answer to `GET /v1/tasks/{hold}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TaskAnswer {
     pub hold: String,
     pub state: HoldState,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// The deadline of `state`, in Unix seconds.
     pub expires_at: u64,
     pub seq: u64,
 }
+
+const STATES: [HoldState; 6] = [
+    HoldState::Pending,
+    HoldState::Approved,
+    HoldState::Denied,
+    HoldState::Expired,
+    HoldState::Cancelled,
+    HoldState::Used,
+];
+
+const REDEMPTION_ERRORS: [(&str, RedemptionError); 5] = [
+    ("used", RedemptionError::Used),
+    ("expired", RedemptionError::Expired),
+    ("denied", RedemptionError::Denied),
+    ("cancelled", RedemptionError::Cancelled),
+    ("not_approved", RedemptionError::NotApproved),
+];
+
+impl FromJson for HoldState {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.word(&STATES.map(|state| (state.as_str(), state)))
+    }
+}
+
+impl FromJson for HoldAnswer {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [hold, state, seq, expires_at, request_state] =
+            place.known_members(&["hold", "state", "seq", "expires_at", "request_state"])?;
+        Ok(HoldAnswer {
+            hold: hold.read()?,
+            state: state.read()?,
+            seq: seq.whole()?,
+            expires_at: expires_at.whole()?,
+            request_state: request_state.read()?,
+        })
+    }
+}
+
+impl FromJson for RedemptionAnswers {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [items] = place.known_members(&["items"])?;
+        Ok(RedemptionAnswers { items: items.list()? })
+    }
+}
+
+impl FromJson for RedemptionAnswer {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [hold, grant, error, cause] = place.known_members(&["hold", "grant", "error", "cause"])?;
+        // An error that this version does not know is one all the same: the hold is not approved.
+        let known = |error: &Place<'_>| error.word(&REDEMPTION_ERRORS).unwrap_or(RedemptionError::NotApproved);
+        Ok(RedemptionAnswer {
+            hold: hold.read()?,
+            grant: grant.optional()?,
+            error: error.given().map(known),
+            cause: cause.optional()?,
+        })
+    }
+}
+
+impl FromJson for FeedPage {
+    /// Reads item by item: one that this version does not understand must not take the others with it.
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [next, items] = place.known_members(&["next", "items"])?;
+        let items = items.items()?.map(|item| item.read().unwrap_or(FeedItem::Unknown)).collect();
+        Ok(FeedPage { next: next.whole()?, items })
+    }
+}
+
+impl FromJson for FeedItem {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [kind] = place.known_members(&["type"])?;
+        match kind.text()? {
+            "hold" => {
+                let [seq, hold, state, cause] = place.known_members(&["seq", "hold", "state", "cause"])?;
+                Ok(FeedItem::Hold {
+                    seq: seq.whole()?,
+                    hold: hold.read()?,
+                    state: state.read()?,
+                    cause: cause.optional()?,
+                })
+            }
+            "agent" => {
+                let [seq, iss, sub, suspended] = place.known_members(&["seq", "iss", "sub", "suspended"])?;
+                Ok(FeedItem::Agent {
+                    seq: seq.whole()?,
+                    iss: iss.read()?,
+                    sub: sub.read()?,
+                    suspended: suspended.flag()?,
+                })
+            }
+            "policy" => {
+                let [seq, id, serial, rev] = place.known_members(&["seq", "id", "serial", "rev"])?;
+                Ok(FeedItem::Policy { seq: seq.whole()?, id: id.read()?, serial: serial.whole()?, rev: rev.read()? })
+            }
+            _ => Ok(FeedItem::Unknown),
+        }
+    }
+}
+
+impl FromJson for StateAnswer {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [seq, suspended, policy, now, group, grant_key] =
+            place.known_members(&["seq", "suspended", "policy", "now", "group", "grant_key"])?;
+        Ok(StateAnswer {
+            seq: seq.whole()?,
+            suspended: suspended.list()?,
+            policy: policy.optional()?,
+            now: now.whole()?,
+            group: group.optional()?,
+            grant_key: grant_key.optional()?,
+        })
+    }
+}
+
+impl FromJson for TaskAnswer {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [hold, state, cause, expires_at, seq] =
+            place.known_members(&["hold", "state", "cause", "expires_at", "seq"])?;
+        Ok(TaskAnswer {
+            hold: hold.read()?,
+            state: state.read()?,
+            cause: cause.optional()?,
+            expires_at: expires_at.whole()?,
+            seq: seq.whole()?,
+        })
+    }
+}
+
+deserialize_from_json!(
+    HoldState,
+    HoldAnswer,
+    RedemptionAnswers,
+    RedemptionAnswer,
+    FeedPage,
+    FeedItem,
+    StateAnswer,
+    TaskAnswer,
+);
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,12 @@
 //! The grant: the signed permit for one request, given only as the answer to a redemption.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
-    Actor, Agent, Hash, Json, RuleRef,
+    Actor, Agent, Hash, Json, RuleRef, deserialize_from_json,
+    json::{FromJson, Place, ShapeError},
     jws::{JwsError, Keys, PrivateKey},
+    sort::sort_by,
 };
 
 /// The `typ` of a grant.
@@ -17,7 +19,7 @@ pub const MAX_LIFE: u64 = 60;
 pub const LEEWAY: u64 = 30;
 
 /// The claims of a grant. All are required; unknown ones are ignored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Claims {
     /// The approval service.
     pub iss: String,
@@ -40,23 +42,23 @@ pub struct Claims {
 }
 
 /// The agent as a chain of actors (RFC 8693 section 4.1), the current one outermost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ActorChain {
     pub iss: String,
     pub sub: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub act: Option<Box<ActorChain>>,
 }
 
 /// What the grant covers: component names and the request digest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Covered {
     pub c: Vec<String>,
     pub h: Hash,
 }
 
 /// The policy in force at the redemption, and the hash of the requirement that was met.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Policy {
     pub id: String,
     pub rev: Hash,
@@ -117,12 +119,13 @@ impl Claims {
 /// Verifies a grant: the signature, the time, and that every claim is the expected one.
 pub fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claims, GrantError> {
     let payload = keys.verify(token, Some(JWS_TYPE))?;
-    Json::parse(&payload).map_err(|_| GrantError::Claims)?;
-    let claims: Claims = serde_json::from_slice(&payload).map_err(|_| GrantError::Claims)?;
+    let claims = Json::parse(&payload).ok().and_then(|claims| claims.read().ok());
+    let claims: Claims = claims.ok_or(GrantError::Claims)?;
+    let by_id = |a: &RuleRef, b: &RuleRef| a.id.cmp(&b.id).then(a.hash.cmp(&b.hash));
     let mut rules = expected.rules.to_vec();
-    rules.sort_by(|a, b| a.id.cmp(&b.id));
+    sort_by(&mut rules, by_id);
     let mut granted_rules = claims.rules.clone();
-    granted_rules.sort_by(|a, b| a.id.cmp(&b.id));
+    sort_by(&mut granted_rules, by_id);
     let facts = [
         ("iss", claims.iss == expected.issuer),
         ("aud", claims.aud == expected.group),
@@ -145,6 +148,52 @@ pub fn verify(token: &str, keys: &Keys, expected: &Expected<'_>) -> Result<Claim
     let over = expected.now >= claims.exp.saturating_add(LEEWAY);
     if life.is_none() || !begun || over { Err(GrantError::Time) } else { Ok(claims) }
 }
+
+impl FromJson for Claims {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [iss, aud, sub, act, txn, jti, iat, nbf, exp, nonce, req, policy, rules] = place.known_members(&[
+            "iss", "aud", "sub", "act", "txn", "jti", "iat", "nbf", "exp", "nonce", "req", "policy", "rules",
+        ])?;
+        Ok(Claims {
+            iss: iss.read()?,
+            aud: aud.read()?,
+            sub: sub.read()?,
+            act: act.read()?,
+            txn: txn.read()?,
+            jti: jti.read()?,
+            iat: iat.whole()?,
+            nbf: nbf.whole()?,
+            exp: exp.whole()?,
+            nonce: nonce.read()?,
+            req: req.read()?,
+            policy: policy.read()?,
+            rules: rules.list()?,
+        })
+    }
+}
+
+impl FromJson for ActorChain {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [iss, sub, act] = place.known_members(&["iss", "sub", "act"])?;
+        Ok(ActorChain { iss: iss.read()?, sub: sub.read()?, act: act.optional()?.map(Box::new) })
+    }
+}
+
+impl FromJson for Covered {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [c, h] = place.known_members(&["c", "h"])?;
+        Ok(Covered { c: c.list()?, h: h.read()? })
+    }
+}
+
+impl FromJson for Policy {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [id, rev, requirement] = place.known_members(&["id", "rev", "requirement"])?;
+        Ok(Policy { id: id.read()?, rev: rev.read()?, requirement: requirement.read()? })
+    }
+}
+
+deserialize_from_json!(Claims);
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::json::{FromJson, Place, ShapeError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
@@ -61,6 +62,12 @@ fn nibble(digit: u8) -> Result<u8, HashError> {
         b'0'..=b'9' => Ok(digit - b'0'),
         b'a'..=b'f' => Ok(digit - b'a' + 10),
         _ => Err(HashError),
+    }
+}
+
+impl FromJson for Hash {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.text()?.parse().map_err(|_| place.error(&HashError.to_string()))
     }
 }
 

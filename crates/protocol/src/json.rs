@@ -4,9 +4,19 @@
 //! a lone surrogate, a byte-order mark or text behind the value is refused. Numbers keep the spelling of
 //! their source, in the canonical form too.
 
+mod by_serde;
+mod shape;
+
 use std::{cmp::Ordering, fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::sort::sort_by;
+
+pub use self::{
+    by_serde::deserialize,
+    shape::{FromJson, Place, ShapeError, Variant},
+};
 
 /// The deepest nesting of arrays and objects that is read.
 pub const MAX_DEPTH: usize = 64;
@@ -116,7 +126,7 @@ impl Json {
                 // By way of upper case, so that `ſ` (U+017F) and the Kelvin sign meet the letters that they stand for.
                 let fold = |(key, _): &(String, Json)| key.to_uppercase().to_lowercase();
                 let mut folded: Vec<String> = members.iter().map(fold).collect();
-                folded.sort_unstable();
+                sort_by(&mut folded, String::cmp);
                 folded.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
                     || members.iter().any(|(_, value)| value.has_twins())
             }
@@ -190,6 +200,13 @@ impl Number {
 }
 
 impl Object {
+    /// The object of these members; `None` where two have one key.
+    fn of(mut members: Vec<(String, Json)>) -> Option<Object> {
+        sort_by(&mut members, |(a, _), (b, _)| utf16_order(a, b));
+        let twice = members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+        if twice { None } else { Some(Object(members)) }
+    }
+
     pub fn get(&self, key: &str) -> Option<&Json> {
         let index = self.0.binary_search_by(|(other, _)| utf16_order(other, key)).ok()?;
         self.0.get(index).map(|(_, value)| value)
@@ -225,8 +242,14 @@ impl FromIterator<Json> for Json {
     }
 }
 
+/// The order of UTF-16 code units. It is that of the bytes, except that U+E000 to U+FFFF (which begin with 0xee and 0xef)
+/// stand behind the characters that take two units.
 fn utf16_order(a: &str, b: &str) -> Ordering {
-    a.encode_utf16().cmp(b.encode_utf16())
+    let rank = |byte: u8| if matches!(byte, 0xee | 0xef) { byte | 0x10 } else { byte };
+    match a.bytes().zip(b.bytes()).find(|(a, b)| a != b) {
+        Some((a, b)) => rank(a).cmp(&rank(b)),
+        None => a.len().cmp(&b.len()),
+    }
 }
 
 /// An index as RFC 6901 spells it: no sign, no leading zero.
@@ -354,11 +377,8 @@ impl Reader<'_> {
             }
             self.expect(b',')?;
         }
-        members.sort_by(|(a, _), (b, _)| utf16_order(a, b));
-        if members.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b)) {
-            return Err(JsonError { kind: JsonErrorKind::DuplicateKey, at: start });
-        }
-        Ok(Json::Object(Object(members)))
+        let object = Object::of(members).ok_or(JsonError { kind: JsonErrorKind::DuplicateKey, at: start })?;
+        Ok(Json::Object(object))
     }
 
     fn digits(&mut self) -> Result<(), JsonError> {
@@ -529,6 +549,12 @@ fn unescape_step(step: &str) -> Result<String, PointerError> {
 impl fmt::Display for Pointer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+impl FromJson for Pointer {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        place.text()?.parse().map_err(|_| place.error(&PointerError.to_string()))
     }
 }
 

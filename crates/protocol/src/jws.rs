@@ -4,9 +4,12 @@
 //! `none`, `jwk`, `jku`, `x5u` and critical extensions find no code here that would follow them.
 
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::{Json, b64url, from_b64url};
+use crate::{
+    Json, b64url, deserialize_from_json, from_b64url,
+    json::{FromJson, Place, ShapeError},
+};
 
 /// The longest compact JWS that is read, in bytes.
 pub const MAX_TOKEN: usize = 16 * 1024;
@@ -52,13 +55,13 @@ pub enum KeyError {
 }
 
 /// One JSON Web Key as it stands in a file; members that are not listed are ignored (RFC 7517 section 4).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Jwk {
     pub kty: String,
     pub crv: String,
     pub kid: String,
     pub x: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub d: Option<String>,
 }
 
@@ -69,10 +72,26 @@ impl std::fmt::Debug for Jwk {
 }
 
 /// A JSON Web Key Set as it stands in a file or a configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Jwks {
     pub keys: Vec<Jwk>,
 }
+
+impl FromJson for Jwk {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [kty, crv, kid, x, d] = place.known_members(&["kty", "crv", "kid", "x", "d"])?;
+        Ok(Jwk { kty: kty.read()?, crv: crv.read()?, kid: kid.read()?, x: x.read()?, d: d.optional()? })
+    }
+}
+
+impl FromJson for Jwks {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [keys] = place.known_members(&["keys"])?;
+        Ok(Jwks { keys: keys.list()? })
+    }
+}
+
+deserialize_from_json!(Jwk, Jwks);
 
 /// A private key with its id.
 pub struct PrivateKey {

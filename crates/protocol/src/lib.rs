@@ -13,6 +13,7 @@ pub mod hash;
 pub mod json;
 pub mod jws;
 pub mod requirement;
+pub mod sort;
 
 pub use agent::{Actor, Agent};
 pub use hash::Hash;

@@ -1,14 +1,15 @@
 //! What an approval needs, the union over several holds, and its hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use serde::Serialize;
 
-use serde::{Deserialize, Serialize};
-
-use crate::{Hash, Json, Pointer};
+use crate::{
+    Hash, Json, Pointer, deserialize_from_json,
+    json::{FromJson, Place, ShapeError},
+    sort::{sort_by, sorted_set},
+};
 
 /// So many approvals by different persons who hold one role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Factor {
     pub role: String,
     pub approvals: u32,
@@ -17,8 +18,7 @@ pub struct Factor {
 /// What an approval needs: factors, limits in seconds, what reviewers see and what the digest leaves out.
 ///
 /// Lists are sorted and without repeats: [`Requirement::normalise`] makes them so, and the hash relies on it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Requirement {
     pub factors: Vec<Factor>,
     /// Seconds from the opening of the hold to its last decision.
@@ -36,27 +36,56 @@ pub struct Requirement {
 }
 
 /// A rule by name, pinned to its conditions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RuleRef {
     pub id: String,
     pub hash: Hash,
 }
 
+impl FromJson for Factor {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [role, approvals] = place.members(&["role", "approvals"])?;
+        Ok(Factor { role: role.read()?, approvals: approvals.whole()? })
+    }
+}
+
+impl FromJson for Requirement {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [factors, decide_within, use_within, reason, show, redact, unbind] =
+            place.members(&["factors", "decide_within", "use_within", "reason", "show", "redact", "unbind"])?;
+        Ok(Requirement {
+            factors: factors.list()?,
+            decide_within: decide_within.whole()?,
+            use_within: use_within.whole()?,
+            reason: reason.flag()?,
+            show: show.given().map(Place::list).transpose()?,
+            redact: redact.list()?,
+            unbind: unbind.list()?,
+        })
+    }
+}
+
+impl FromJson for RuleRef {
+    fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
+        let [id, hash] = place.members(&["id", "hash"])?;
+        Ok(RuleRef { id: id.read()?, hash: hash.read()? })
+    }
+}
+
+deserialize_from_json!(Factor, Requirement, RuleRef);
+
 impl Requirement {
     /// Sorts the lists and drops repeats; of two factors with one role the higher count stays.
     #[must_use]
     pub fn normalise(self) -> Self {
-        let mut approvals = BTreeMap::<String, u32>::new();
-        for factor in self.factors {
-            let count = approvals.entry(factor.role).or_default();
-            *count = factor.approvals.max(*count);
-        }
+        let mut factors = self.factors;
+        sort_by(&mut factors, |a, b| a.role.cmp(&b.role).then(b.approvals.cmp(&a.approvals)));
+        factors.dedup_by(|a, b| a.role == b.role);
         Requirement {
-            factors: approvals.into_iter().map(|(role, approvals)| Factor { role, approvals }).collect(),
-            show: self.show.map(sorted),
-            redact: sorted(self.redact),
-            unbind: sorted(self.unbind),
+            factors,
+            show: self.show.map(sorted_set),
+            redact: sorted_set(self.redact),
+            unbind: sorted_set(self.unbind),
             ..self
         }
     }
@@ -82,7 +111,7 @@ impl Requirement {
 
     /// SHA-256 of the JCS of {requirement, rules: [[id, rule hash], ...] by id}.
     pub fn hash(&self, rules: &[RuleRef]) -> Hash {
-        let by_id: BTreeMap<&str, &Hash> = rules.iter().map(|rule| (rule.id.as_str(), &rule.hash)).collect();
+        let by_id = sorted_set(rules.iter().map(|rule| (rule.id.as_str(), &rule.hash)).collect());
         let rules = by_id.into_iter().map(|(id, hash)| [Json::from(id), Json::String(hash.to_string())]);
         let rules = rules.map(|pair| pair.into_iter().collect()).collect();
         Hash::of(&Json::object([("requirement", self.to_json()), ("rules", rules)]).to_jcs())
@@ -111,10 +140,6 @@ fn shown_by_both(a: &[Pointer], b: &[Pointer]) -> Vec<Pointer> {
         these.iter().filter(|this| those.iter().any(|that| that.contains(this))).cloned().collect()
     };
     [inner(a, b), inner(b, a)].concat()
-}
-
-fn sorted<T: Ord>(list: Vec<T>) -> Vec<T> {
-    list.into_iter().collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

@@ -41,11 +41,19 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
         })
         .unwrap_err()
     };
-    assert!(refused("/grop", json!("x")).contains("unknown field `grop`"));
-    assert_eq!(refused("/group", json!("")), "`group` must not be empty");
+    assert!(refused("/grop", json!("x")).starts_with("`grop` is not known here; expected one of `group`, `approval`"));
+    assert!(refused("/approval/clustr", json!("x")).starts_with("`approval`: `clustr` is not known here"));
+    assert_eq!(refused("/group", json!("")), "`group`: must not be empty");
+    assert_eq!(refused("/group", json!(7)), "`group`: expected a text, found a number");
+    assert_eq!(refused("/identity/issuers", json!([{}])), "`identity.issuers[0].algs`: missing");
+    assert_eq!(refused("/identity/issuers/0/aud", json!("")), "`identity.issuers[0].aud`: must not be empty");
+    assert_eq!(refused("/max_body", json!("1k")), "`max_body`: expected a whole number, found a text");
+    assert_eq!(refused("/max_body", json!(-1)), "`max_body`: `-1` is not a whole number within bounds");
+    assert_eq!(refused("/min_serial", Value::Null), "`min_serial`: expected a whole number, found `null`");
+    assert!(refused("/on_stale", json!("allow")).starts_with("`on_stale`: `allow` is not known here"));
     assert_eq!(refused("/max_wait", json!("45")), "`max_wait`: `45` is not a duration such as `45s`, `10m` or `1h`");
-    assert_eq!(refused("/max_body", json!(0)), "`max_body` must be greater than 0");
-    assert!(refused("/host", json!("nginx")).starts_with("`host`: `nginx` is not a host that this filter knows"));
+    assert_eq!(refused("/max_body", json!(0)), "`max_body`: must be greater than 0");
+    assert!(refused("/host", json!("nginx")).starts_with("`host`: `nginx` is not known here"));
     assert!(refused("/reason_header", json!("x-envoy-why")).starts_with("`reason_header`: `x-envoy-why`"));
     assert!(refused("/reason_header", json!("authorization")).starts_with("`reason_header`: `authorization`"));
     assert_eq!(refused("/grant_keys", json!({"keys": []})), "`grant_keys`: the set has no keys");
@@ -53,7 +61,7 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     assert!(refused("/bundle_keys", private).contains("`bundle_keys`: key 0: it contains a private key"));
     assert!(refused("/identity/header", json!("holdgate-token")).contains("cannot carry a token"));
     assert!(refused("/identity/header", json!("X-Token")).contains("cannot carry a token"));
-    assert_eq!(refused("/identity/issuers", json!([])), "`identity.issuers` must not be empty");
+    assert_eq!(refused("/identity/issuers", json!([])), "`identity.issuers`: must not be empty");
     assert!(refused("/identity/issuers/0/algs", json!(["RS256"])).contains("`identity.issuers[0].algs`"));
     assert!(refused("/identity/issuers/0/owner_issuer", json!("https://hr.example")).contains("owner_issuer`: this"));
     let unsigned = json!({"bundle": "e30", "jws": "e30..AA"});

@@ -1,10 +1,11 @@
 //! Callouts to the approval service, and how their answers are read: nothing but the expected JSON is a decision.
 
 use holdgate_protocol::{
-    Hash,
+    Hash, Json,
     gateway::{Detach, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, Redemption, RedemptionAnswers, Redemptions, VERSION},
+    json::FromJson,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::Serialize;
 
 use super::{Answer, Callout, Gate, Held, Redeeming};
 
@@ -121,12 +122,12 @@ pub(super) fn read_redemptions(answer: Option<&Answer>, asked: &[Redeeming]) -> 
 }
 
 /// A message that came with 200.
-pub(super) fn read<T: DeserializeOwned>(answer: Option<&Answer>) -> Option<T> {
+pub(super) fn read<T: FromJson>(answer: Option<&Answer>) -> Option<T> {
     answer.filter(|answer| answer.status == 200).and_then(parse)
 }
 
-fn parse<T: DeserializeOwned>(answer: &Answer) -> Option<T> {
-    serde_json::from_slice(&answer.body).ok()
+fn parse<T: FromJson>(answer: &Answer) -> Option<T> {
+    Json::parse(&answer.body).ok()?.read().ok()
 }
 
 /// Whether a text can stand in a path as the id of a hold.

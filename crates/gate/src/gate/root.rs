@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use holdgate_engine::Policy;
 use holdgate_protocol::{
-    Actor, Hash,
+    Actor, Hash, Json,
     bundle::{SignedBundle, revision},
     gateway::{DetachedAttempt, FeedItem, FeedPage, HoldState, StateAnswer},
 };
@@ -216,8 +216,8 @@ impl Gate {
     /// Takes up the bundle that a [`Command::Keep`] of an earlier VM kept, so that a restart does not fall back to an older
     /// one. It is verified like any other; one that is not newer than the configuration's own is left alone.
     pub fn restore(&mut self, kept: &[u8]) {
-        let signed = serde_json::from_slice(kept).ok();
-        if let Some(Ok(policy)) = signed.map(|signed: SignedBundle| self.check_bundle(None, &signed)) {
+        let signed = Json::parse(kept).ok().and_then(|kept| kept.read::<SignedBundle>().ok());
+        if let Some(Ok(policy)) = signed.map(|signed| self.check_bundle(None, &signed)) {
             self.policy = Some(Rc::new(policy));
         }
     }

@@ -86,6 +86,14 @@ fn arbitrary_json() -> impl Strategy<Value = serde_json::Value> {
 }
 
 proptest! {
+    #[test]
+    fn keys_stand_in_the_order_of_their_utf_16_units(
+        a in "[az\u{7ff}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}]{0,4}",
+        b in "[az\u{7ff}\u{d7ff}\u{e000}\u{ffff}\u{10000}\u{10ffff}]{0,4}",
+    ) {
+        prop_assert_eq!(utf16_order(&a, &b), a.encode_utf16().cmp(b.encode_utf16()));
+    }
+
     /// serde_json, written and read independently of ours, is the oracle.
     #[test]
     fn canonical_form_means_what_the_source_meant(value in arbitrary_json()) {

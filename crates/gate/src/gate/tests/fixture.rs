@@ -88,7 +88,7 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
         })
         .collect();
     let compiled: Vec<Rule<Conditions>> =
-        rules.iter().map(|rule| serde_json::from_value(rule.clone()).unwrap()).collect();
+        rules.iter().map(|rule| Json::from_serialize(rule).unwrap().read().unwrap()).collect();
     let bundle = json!({"format": 1, "id": "p", "serial": serial, "requirements": requirements, "rules": rules,
         "needs": holdgate_engine::needs(&compiled)});
     Json::from_serialize(&bundle).unwrap().to_jcs()
