@@ -56,6 +56,10 @@ pub(crate) fn configuration(size: usize) -> Vec<u8> {
     buffer(BufferType::PluginConfiguration, size)
 }
 
+pub(crate) fn vm_configuration(size: usize) -> Vec<u8> {
+    buffer(BufferType::VmConfiguration, size)
+}
+
 /// The body as the host has buffered it; `None` if it has not all of what it announced.
 pub(crate) fn request_body(size: usize) -> Option<Vec<u8>> {
     Some(buffer(BufferType::HttpRequestBody, size)).filter(|body| body.len() == size)

@@ -22,7 +22,7 @@ const CREDENTIAL: &str = "HOLDGATE_GATEWAY_CREDENTIAL";
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, calls: HashMap::new(), refused: Vec::new() }));
+    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, vm_configuration: Vec::new(), calls: HashMap::new(), refused: Vec::new() }));
 }}
 
 /// What the streams of a root context share.
@@ -36,6 +36,8 @@ struct Shared {
 struct Root {
     id: u32,
     gate: Option<Rc<Shared>>,
+    /// The credential, on hosts that have no environment.
+    vm_configuration: Vec<u8>,
     calls: HashMap<u32, RootCall>,
     /// Calls that the host would not make; the gate hears of them at the next tick.
     refused: Vec<RootCall>,
@@ -52,8 +54,13 @@ impl Context for Root {
 }
 
 impl RootContext for Root {
+    fn on_vm_start(&mut self, size: usize) -> bool {
+        self.vm_configuration = host::vm_configuration(size);
+        true
+    }
+
     fn on_configure(&mut self, size: usize) -> bool {
-        match configure(size) {
+        match configure(size, &self.vm_configuration) {
             Ok(shared) => {
                 self.gate = Some(Rc::new(shared));
                 host::tick_every(TICK);
@@ -83,10 +90,19 @@ impl RootContext for Root {
     }
 }
 
-fn configure(size: usize) -> Result<Shared, ConfigError> {
+fn configure(size: usize, vm_configuration: &[u8]) -> Result<Shared, ConfigError> {
     let config = Config::parse(&host::configuration(size))?;
-    let credential = std::env::var(CREDENTIAL).ok().filter(|credential| !credential.is_empty());
-    let credential = credential.ok_or(ConfigError::Credential)?;
+    let credential = match config.body {
+        AwaitBody::Pause => std::env::var(CREDENTIAL).map_err(|_| ConfigError::Credential)?,
+        // ngx_wasm_module gives a filter no environment. What it gives the VM is shown nowhere; on Envoy it would be.
+        AwaitBody::Continue => String::from_utf8_lossy(vm_configuration).trim().to_owned(),
+    };
+    if credential.is_empty() {
+        return Err(match config.body {
+            AwaitBody::Pause => ConfigError::Credential,
+            AwaitBody::Continue => ConfigError::ModuleCredential,
+        });
+    }
     let service = host::Service {
         cluster: config.approval.cluster.clone(),
         authority: config.approval.authority.clone(),

@@ -127,6 +127,10 @@ pub enum ConfigError {
         "HOLDGATE_GATEWAY_CREDENTIAL is missing; set it in the proxy's environment, and name it in vm_config.environment_variables.host_env_keys"
     )]
     Credential,
+    #[error(
+        "the credential is missing; give it as the configuration of the `module` directive, in a file that only nginx reads"
+    )]
+    ModuleCredential,
 }
 
 impl Config {

@@ -168,6 +168,10 @@ pub struct Redeeming {
 pub struct Gate {
     config: Config,
     redactor: Redactor,
+    /// For what nobody else may foresee; derived from the gateway's credential.
+    secret: [u8; 32],
+    /// How many tries were named.
+    attempts: u64,
     host: Box<dyn Host>,
     policy: Option<Rc<Policy>>,
     feed: Feed,
@@ -303,6 +307,8 @@ impl Gate {
         Gate {
             policy: config.bundle.take().map(Rc::new),
             redactor: Redactor::new(credential),
+            secret: *Hash::of(format!("holdgate attempts\n{credential}").as_bytes()).as_bytes(),
+            attempts: 0,
             config,
             host,
             feed: Feed::default(),

@@ -7,6 +7,8 @@ use holdgate_protocol::{
     gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome, TaskAnswer},
 };
 
+use sha2::{Digest as _, Sha256};
+
 use super::{
     Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_ASKED, MIN_POLL, Step, Stream, StreamId, TASK_INTERVAL,
     arrive::Parsed,
@@ -52,9 +54,7 @@ impl Gate {
         let header = &self.config.identity.header;
         let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
-        let Some(nonce) = self.host.nonce() else {
-            return Err(unavailable("The gateway has no source of randomness."));
-        };
+        let attempt = self.attempt(now).ok_or_else(|| unavailable("The gateway has no source of randomness."))?;
         let wait = preference.wait(checkpoint.wait.saturating_mul(1000).min(self.config.max_wait));
         let mut held = Held {
             head,
@@ -64,7 +64,7 @@ impl Gate {
             rule: policy.rule(checkpoint.lead).id.clone(),
             checkpoint,
             digest,
-            attempt: b64url(&nonce),
+            attempt,
             preference,
             until: arrived.saturating_add(wait),
         };
@@ -82,6 +82,16 @@ impl Gate {
         self.kept.add(&held);
         self.streams.insert(id, Stream::Opening(Box::new(held)));
         Ok(Step::Call(callout))
+    }
+
+    /// A new name for a try, which nobody else can foresee: some hosts have poor randomness, so that a secret, the time and
+    /// a count go in too.
+    fn attempt(&mut self, now: u64) -> Option<String> {
+        let random = self.host.nonce()?;
+        self.attempts += 1;
+        let digest = Sha256::new().chain_update(self.secret).chain_update(random);
+        let digest = digest.chain_update(now.to_be_bytes()).chain_update(self.attempts.to_be_bytes()).finalize();
+        digest.first_chunk::<16>().map(|attempt| b64url(attempt))
     }
 
     pub(super) fn ask_task(

@@ -182,3 +182,19 @@ fn a_head_that_announces_no_body_is_judged_as_one_without_and_a_body_behind_it_i
         assert!(!opened.bodiless && matches!(opened.step, Step::Await), "{field:?}");
     }
 }
+
+/// ngx_wasm_module's randomness is a generator that is seeded with the time.
+#[test]
+fn tries_have_names_of_their_own_though_the_host_says_the_same_number_twice() {
+    let mut desk = Desk::ready();
+    let mut attempts = Vec::new();
+    for _ in 0..3 {
+        desk.gate.host = Box::new(TestHost::default());
+        let (_, callout) = open(&mut desk, &[]);
+        attempts.push(serde_json::from_slice::<OpenHold>(&callout.body).unwrap().attempt);
+    }
+    attempts.sort();
+    attempts.dedup();
+    assert_eq!(attempts.len(), 3);
+    assert!(attempts.iter().all(|attempt| attempt.len() == 22), "16 bytes in base64url");
+}
