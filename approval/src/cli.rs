@@ -8,19 +8,22 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
-use holdgate_protocol::Hash;
+use holdgate_protocol::{Actor, Hash};
 use tokio::sync::watch;
 
 use crate::{
     clock::{Clock as _, WallClock},
     directory::{Directory, Import},
+    domain::quota::{Quotas, Setting},
     http::{App, Listeners},
     keys::{ServiceKeys, read_authors},
     random,
     service::{
-        Service,
+        DENY_COOLDOWN, Service, Settings,
         accounts::{SetPassword, hash_password},
         credentials::{AddCredential, Kind},
+        decide::check_reason,
+        suspend::{Resume, Suspend},
     },
     store::{Store, default_url},
 };
@@ -46,6 +49,9 @@ enum Task {
     /// Persons of the directory.
     #[command(subcommand)]
     Person(PersonTask),
+    /// Agents.
+    #[command(subcommand)]
+    Agent(AgentTask),
     /// Serve gateways and people until SIGINT or SIGTERM.
     Serve(Serve),
 }
@@ -99,6 +105,27 @@ enum PersonTask {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum AgentTask {
+    /// Refuse all that an agent asks, and cancel its open holds. It counts at once, also while the service runs.
+    Suspend(AgentName),
+    /// Let a suspended agent ask again. What was cancelled stays cancelled.
+    Resume(AgentName),
+}
+
+#[derive(Debug, Args)]
+struct AgentName {
+    /// The issuer of the agent's tokens, as in their `iss`.
+    iss: String,
+    /// The agent: the `sub` of its tokens, or of the current actor where they have `act`.
+    sub: String,
+    /// Why, for the ledger.
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    data: Data,
+}
+
 #[derive(Debug, Args)]
 struct Serve {
     #[command(flatten)]
@@ -115,6 +142,13 @@ struct Serve {
     /// Give cookies `Secure` and the `__Host-` prefix: the console is behind TLS.
     #[arg(long)]
     secure_cookies: bool,
+    /// The most holds: `agent.open` (100), `agent.hour` (200), `owner.open` (500), `owner.hour` (1000), `rule.open`
+    /// (1000) and `rule.hour` (2000). May be repeated.
+    #[arg(long, value_name = "NAME=NUMBER")]
+    quota: Vec<Setting>,
+    /// For how many seconds the same request stays denied after a denial.
+    #[arg(long, value_name = "SECONDS", default_value_t = DENY_COOLDOWN)]
+    deny_cooldown: u64,
 }
 
 /// One line that says what to mend.
@@ -144,6 +178,8 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Publisher, name, hash, now }).await
         }
         Task::Person(PersonTask::SetPassword { id, data }) => set_password(&data.folder, id).await,
+        Task::Agent(AgentTask::Suspend(name)) => suspend(name).await,
+        Task::Agent(AgentTask::Resume(name)) => resume(name).await,
         Task::Serve(serve) => listen(serve).await,
     }
 }
@@ -213,13 +249,46 @@ async fn set_password(data: &Path, person: String) -> Result<(), CliError> {
     if known { Ok(()) } else { fail(format!("no person has the id `{person}`; persons come from the directory")) }
 }
 
+async fn suspend(name: AgentName) -> Result<(), CliError> {
+    let AgentName { iss, sub, reason, data } = name;
+    check_agent(&iss, &sub, &reason)?;
+    let store = existing(&data.folder).await?;
+    let suspend = Suspend { agent: Actor { iss, sub: sub.clone() }, reason, now: WallClock.now() };
+    match store.write(suspend).await.map_err(named)? {
+        Some(cancelled) => println!("suspended `{sub}`; open holds that were cancelled: {cancelled}"),
+        None => println!("`{sub}` is suspended already"),
+    }
+    Ok(())
+}
+
+async fn resume(name: AgentName) -> Result<(), CliError> {
+    let AgentName { iss, sub, reason, data } = name;
+    check_agent(&iss, &sub, &reason)?;
+    let store = existing(&data.folder).await?;
+    let agent = Actor { iss: iss.clone(), sub: sub.clone() };
+    if !store.write(Resume { agent, reason, now: WallClock.now() }).await.map_err(named)? {
+        return fail(format!("no agent `{sub}` of `{iss}` is suspended; name issuer and subject as for `suspend`"));
+    }
+    println!("resumed `{sub}`");
+    Ok(())
+}
+
+fn check_agent(iss: &str, sub: &str, reason: &str) -> Result<(), CliError> {
+    if iss.is_empty() || sub.is_empty() {
+        return fail("name the agent by its issuer and its subject; neither is empty");
+    }
+    check_reason(reason).map_err(named)
+}
+
 async fn listen(serve: Serve) -> Result<(), CliError> {
     let data = &serve.data.folder;
     drop(existing(data).await?);
     // Held until the end of the process, however it ends.
     let _alone = alone(data)?;
     let clock = std::sync::Arc::new(WallClock);
-    let service = Service::start(data, &database_url(data), clock, &serve.issuer).await.map_err(named)?;
+    let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
+    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown };
+    let service = Service::start(data, &database_url(data), clock, &serve.issuer, settings).await.map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;
     let (stop, stopping) = watch::channel(false);

@@ -3,6 +3,7 @@
 
 pub mod decision;
 pub mod hold;
+pub mod quota;
 pub mod redemption;
 
 #[cfg(test)]
@@ -10,4 +11,5 @@ mod tests;
 
 pub use decision::{Accountability, Approval, Ballot, Refusal, Reviewer, Ruling, Verdict};
 pub use hold::{Approved, Cause, Change, DecidedBy, Hold, Pending, Stage, Terms, Used};
+pub use quota::Quotas;
 pub use redemption::{Claim, Redeemed};

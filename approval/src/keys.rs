@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdgate_protocol::jws::{Jwk, Jwks, KeyError, Keys, PrivateKey};
+use holdgate_protocol::{
+    Hash,
+    jws::{Jwk, Jwks, KeyError, Keys, PrivateKey},
+};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::random;
@@ -17,6 +20,8 @@ pub struct ServiceKeys {
     pub ledger: PrivateKey,
     /// The policy authors' public keys.
     pub authors: Keys,
+    /// What makes the state that clients hand back; of the grants' key, and of no use to sign with.
+    pub states: Hash,
 }
 
 /// Why a key file cannot be used.
@@ -47,8 +52,11 @@ impl ServiceKeys {
     pub fn load(data: &Path) -> Result<Self, KeyFileError> {
         let authors = data.join("authors.jwks.json");
         let keys = read_authors(&authors)?;
+        let grant = private(&data.join("grant.jwk"))?;
+        let seed = grant.to_private_jwk().d.unwrap_or_default();
         Ok(ServiceKeys {
-            grant: private(&data.join("grant.jwk"))?,
+            states: Hash::of(format!("holdgate request_state\n{seed}").as_bytes()),
+            grant,
             ledger: private(&data.join("ledger.jwk"))?,
             authors: keys.1,
         })

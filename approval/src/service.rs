@@ -1,6 +1,7 @@
 //! What the service does, apart from how it is asked: each file is one use, most of them one command of the writer.
 
 pub mod accounts;
+pub mod audit;
 pub mod credentials;
 pub mod decide;
 pub mod expire;
@@ -8,6 +9,8 @@ pub mod open;
 pub mod publish;
 pub mod read;
 pub mod redeem;
+mod request_state;
+pub mod suspend;
 
 use std::{path::Path, sync::Arc};
 
@@ -16,10 +19,27 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
-    domain::{Accountability, Change, Hold, Stage},
+    domain::{Accountability, Change, Hold, Quotas, Stage},
     keys::ServiceKeys,
     store::{Connection, Store, StoreError, Tx, ledger::Event, people},
 };
+
+/// What an operator may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub quotas: Quotas,
+    /// How long the same request stays denied after a denial, in seconds.
+    pub deny_cooldown: u64,
+}
+
+/// The default of [`Settings::deny_cooldown`]: 10 minutes.
+pub const DENY_COOLDOWN: u64 = 10 * 60;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings { quotas: Quotas::default(), deny_cooldown: DENY_COOLDOWN }
+    }
+}
 
 /// The running service. Clones share everything.
 #[derive(Clone)]
@@ -29,20 +49,33 @@ pub struct Service {
     pub keys: Arc<ServiceKeys>,
     /// The `iss` of grants.
     pub issuer: Arc<str>,
+    pub settings: Settings,
     pub sign_ins: Arc<accounts::SignIns>,
 }
 
 impl Service {
     /// Starts on an open store with the keys of a data folder.
-    pub fn new(store: Store, clock: Arc<dyn Clock>, keys: ServiceKeys, issuer: &str) -> Result<Self, StartError> {
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        keys: ServiceKeys,
+        issuer: &str,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
         let sign_ins = Arc::new(accounts::SignIns::new()?);
-        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), sign_ins })
+        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), settings, sign_ins })
     }
 
     /// Opens the store and the keys of a data folder.
-    pub async fn start(data: &Path, url: &str, clock: Arc<dyn Clock>, issuer: &str) -> Result<Self, StartError> {
+    pub async fn start(
+        data: &Path,
+        url: &str,
+        clock: Arc<dyn Clock>,
+        issuer: &str,
+        settings: Settings,
+    ) -> Result<Self, StartError> {
         let keys = ServiceKeys::load(data)?;
-        Service::new(Store::open(url, false).await?, clock, keys, issuer)
+        Service::new(Store::open(url, false).await?, clock, keys, issuer, settings)
     }
 
     pub fn now(&self) -> u64 {

@@ -3,7 +3,9 @@
 
 mod sqlite;
 
-pub use sqlite::{Connection, Guard, Store, Tx, access, default_url, feed, holds, ledger, people, policy};
+pub use sqlite::{
+    Connection, Guard, Store, Tx, access, audit, default_url, feed, holds, idempotency, ledger, people, policy, quotas,
+};
 
 /// Why the store could not do what it was asked to.
 #[derive(Debug, thiserror::Error)]

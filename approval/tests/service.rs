@@ -10,6 +10,8 @@
 
 #[path = "service/attacks.rs"]
 mod attacks;
+#[path = "service/audit.rs"]
+mod audit;
 #[path = "service/console.rs"]
 mod console;
 #[path = "service/decisions.rs"]
@@ -20,6 +22,8 @@ mod feed;
 mod holds;
 #[path = "service/ledger.rs"]
 mod ledger;
+#[path = "service/limits.rs"]
+mod limits;
 #[path = "service/load.rs"]
 mod load;
 #[path = "service/openapi.rs"]
@@ -34,3 +38,5 @@ mod redemptions;
 mod store;
 #[path = "service/support.rs"]
 mod support;
+#[path = "service/suspension.rs"]
+mod suspension;

@@ -57,6 +57,8 @@ pub struct Options {
     pub plugin: Value,
     /// Envoy's worker threads.
     pub concurrency: u32,
+    /// Further arguments of `holdgate-approval serve`.
+    pub serve: Vec<String>,
     /// Rewrites answers of the service on their way to the filter.
     pub tamper: Option<Hook>,
     /// The first port of a fixed range; `None` takes free ones.
@@ -69,8 +71,8 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (policy, tamper, port_base, data) = (None, None, None, None);
-        Options { policy, plugin: json!({}), concurrency: 1, tamper, port_base, data, progress: |_| {} }
+        let (policy, tamper, port_base, data, serve) = (None, None, None, None, Vec::new());
+        Options { policy, plugin: json!({}), concurrency: 1, serve, tamper, port_base, data, progress: |_| {} }
     }
 }
 
@@ -123,8 +125,8 @@ impl Stack {
         say("starting the sample upstream and the approval service");
         let upstream = Upstream::start(ports.upstream()).await?;
         let service = ["serve", "--data", &data, "--gateways", &text_of(ports.service()), "--people"];
-        let service = service.into_iter().map(str::to_owned).chain([text_of(ports.people())]).collect();
-        let approval = Process::new("approval", places.approval_binary(), service, &folder);
+        let service = service.into_iter().map(str::to_owned).chain([text_of(ports.people())]).chain(options.serve);
+        let approval = Process::new("approval", places.approval_binary(), service.collect(), &folder);
         let proxy = match options.tamper {
             Some(hook) => Some(Proxy::start(ports.proxy(), ports.service(), hook).await?),
             None => None,

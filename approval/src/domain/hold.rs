@@ -1,5 +1,6 @@
 //! A hold and its stages. Each stage is a type; what a stage does not offer cannot be done to it.
 
+pub use holdgate_protocol::audit::DecidedBy;
 use holdgate_protocol::{Agent, Hash, Requirement, RuleRef, bundle::PolicyRef, gateway::HoldState};
 use serde::{Deserialize, Serialize};
 
@@ -79,24 +80,6 @@ impl Cause {
             Cause::Revoked => "revoked",
             Cause::Policy => "policy",
             Cause::Suspended => "suspended",
-        }
-    }
-}
-
-/// Who or what made a decision.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DecidedBy {
-    Policy,
-    Human,
-    Timeout,
-}
-
-impl DecidedBy {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            DecidedBy::Policy => "policy",
-            DecidedBy::Human => "human",
-            DecidedBy::Timeout => "timeout",
         }
     }
 }

@@ -5,11 +5,14 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use holdgate_protocol::gateway::ErrorAnswer;
+use holdgate_protocol::gateway::{ErrorAnswer, QuotaAnswer};
 
 use crate::{
     domain::Refusal,
-    service::{accounts::SignInError, decide::DecideError, open::OpenError, publish::PublishError, read::FeedError},
+    service::{
+        accounts::SignInError, audit::AuditError, decide::DecideError, open::OpenError, publish::PublishError,
+        read::FeedError,
+    },
     store::StoreError,
 };
 
@@ -19,11 +22,13 @@ pub struct Failure {
     pub status: StatusCode,
     pub error: &'static str,
     pub detail: String,
+    /// The name of the limit that is reached, and after how many seconds to try again.
+    pub quota: Option<(&'static str, u64)>,
 }
 
 impl Failure {
     pub fn new(status: StatusCode, error: &'static str, detail: impl ToString) -> Self {
-        Failure { status, error, detail: detail.to_string() }
+        Failure { status, error, detail: detail.to_string(), quota: None }
     }
 
     pub fn bad_request(detail: impl ToString) -> Self {
@@ -48,8 +53,14 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let unauthorized = self.status == StatusCode::UNAUTHORIZED;
-        let body = ErrorAnswer { error: self.error.to_owned(), detail: self.detail };
-        let mut response = (self.status, Json(body)).into_response();
+        let (error, detail) = (self.error.to_owned(), self.detail);
+        let mut response = match self.quota {
+            None => (self.status, Json(ErrorAnswer { error, detail })).into_response(),
+            Some((limit, retry_after)) => {
+                let body = QuotaAnswer { error, detail, limit: limit.to_owned(), retry_after };
+                (self.status, [(header::RETRY_AFTER, retry_after.to_string())], Json(body)).into_response()
+            }
+        };
         if unauthorized {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -84,6 +95,22 @@ impl From<OpenError> for Failure {
             OpenError::UnknownRule(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_rule"),
             OpenError::RequirementMismatch => (StatusCode::UNPROCESSABLE_ENTITY, "requirement_mismatch"),
             OpenError::Suspended => (StatusCode::FORBIDDEN, "agent_suspended"),
+            OpenError::KeyReused => (StatusCode::CONFLICT, "idempotency_conflict"),
+            OpenError::Quota { limit, retry_after } => {
+                let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "quota", &error);
+                return Failure { quota: Some((limit.as_str(), *retry_after)), ..failure };
+            }
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        let (status, word) = match &error {
+            AuditError::Store(_) => return Failure::internal(&error),
+            AuditError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "audit_refused"),
+            AuditError::Conflict { .. } => (StatusCode::CONFLICT, "audit_conflict"),
         };
         Failure::new(status, word, error)
     }

@@ -10,6 +10,7 @@ use axum::{
 };
 use holdgate_protocol::{
     Hash,
+    audit::{AuditAnswer, AuditBatch},
     gateway::{
         Detach, FeedPage, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, RedemptionAnswers, Redemptions, StateAnswer,
         TaskAnswer,
@@ -23,7 +24,10 @@ use super::{
     extract::{Body, Gateway, Params},
 };
 use crate::{
-    service::{open::is_attempt, read::FeedError},
+    service::{
+        open::{How, is_attempt},
+        read::FeedError,
+    },
     store::{StoreError, policy},
 };
 
@@ -31,18 +35,27 @@ use crate::{
 pub async fn open(gateway: Gateway, State(app): State<App>, Body(ask): Body<OpenHold>) -> Result<Response, Failure> {
     let opened = app.service.open_hold(&gateway.group, ask).await?;
     let hold = opened.hold;
-    if opened.new {
+    if opened.how == How::New {
         tracing::info!(hold = %hold.terms.id, group = %gateway.group, "a hold was opened");
     }
+    let (status, expires_at) = match opened.how {
+        How::New => (StatusCode::CREATED, hold.expires_at()),
+        How::Joined => (StatusCode::OK, hold.expires_at()),
+        How::Denied { until } => (StatusCode::FORBIDDEN, until),
+    };
     let answer = HoldAnswer {
         state: hold.stage.state(),
         seq: opened.seq,
-        expires_at: hold.expires_at(),
-        request_state: format!("hg1.{}", hold.terms.id),
+        expires_at,
+        request_state: app.service.request_state(&hold),
         hold: hold.terms.id,
     };
-    let status = if opened.new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(answer)).into_response())
+    let mut response = (status, Json(answer)).into_response();
+    if let How::Denied { until } = opened.how {
+        let seconds = until.saturating_sub(app.service.now());
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    Ok(response)
 }
 
 /// `POST /v1/redemptions`
@@ -81,6 +94,16 @@ pub async fn detach(gateway: Gateway, State(app): State<App>, Body(ask): Body<De
     }
     app.service.detach(&gateway.group, attempts).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/audit`
+pub async fn audit(
+    gateway: Gateway,
+    State(app): State<App>,
+    Body(batch): Body<AuditBatch<'static>>,
+) -> Result<(StatusCode, Json<AuditAnswer>), Failure> {
+    let accepted = app.service.audit(&gateway.group, batch).await?;
+    Ok((StatusCode::ACCEPTED, Json(AuditAnswer { accepted })))
 }
 
 /// Query of `GET /v1/feed`.

@@ -9,7 +9,7 @@ use axum::{
 use holdgate_protocol::{
     Agent, Hash, Requirement, RuleRef,
     bundle::{PolicyRef, SignedBundle},
-    gateway::{CapturedRequest, ErrorAnswer, HoldState, Outcome},
+    gateway::{Asked, CapturedRequest, ErrorAnswer, HoldState, Outcome},
 };
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,7 @@ use crate::{
     domain::{Hold, Verdict},
     service::{decide::Item, read::Detail},
     store::{
+        audit::Gap,
         holds::{Listed, Place},
         policy,
     },
@@ -30,6 +31,9 @@ use crate::{
 
 /// The most decisions in one batch.
 pub const MAX_DECISIONS: usize = 5000;
+
+/// The most gaps in one answer.
+const MAX_GAPS: u32 = 1000;
 
 /// The most holds on one page.
 const MAX_PAGE: u32 = 5000;
@@ -164,6 +168,8 @@ pub struct HoldDetail {
     request: Option<CapturedRequest>,
     /// Unverified text of the agent.
     agent_reason: Option<String>,
+    /// How the agent asked to be answered.
+    asked: Asked,
     /// Why nobody can approve, where it is not known who answers for the agent.
     owner_unknown: Option<String>,
     decisions: Vec<DecisionLine>,
@@ -218,6 +224,7 @@ impl From<Detail> for HoldDetail {
             components: hold.terms.components,
             request: detail.captured,
             agent_reason: detail.agent_reason,
+            asked: detail.asked,
             owner_unknown: detail.accountable.unknown,
             decisions: detail.decisions.into_iter().map(decision_line).collect(),
             outcomes: detail.outcomes,
@@ -357,6 +364,28 @@ pub async fn revoke(
     Body(body): Body<RevokeBody>,
 ) -> Result<Json<Decided>, Failure> {
     Ok(Json(Decided::new(app.service.revoke(&signed.token, &hold, &body.reason).await?)))
+}
+
+/// Query of `GET /api/audit/gaps`.
+#[derive(Deserialize)]
+pub struct GapParams {
+    limit: Option<u32>,
+}
+
+/// Answer of `GET /api/audit/gaps`.
+#[derive(Serialize)]
+pub struct GapList {
+    items: Vec<Gap>,
+}
+
+/// `GET /api/audit/gaps`
+pub async fn audit_gaps(
+    _signed: SignedIn,
+    State(app): State<App>,
+    Params(ask): Params<GapParams>,
+) -> Result<Json<GapList>, Failure> {
+    let limit = ask.limit.unwrap_or(100).clamp(1, MAX_GAPS);
+    Ok(Json(GapList { items: app.service.audit_gaps(limit).await? }))
 }
 
 /// `GET /api/bundles/current`

@@ -10,6 +10,8 @@ use axum::{
     routing::{MethodRouter, get, post, put},
 };
 
+use holdgate_protocol::audit::MAX_BYTES;
+
 use super::{App, error::Failure, gateway, pages, people, session};
 
 /// The largest body that is read, in bytes: a captured body of 1 MiB in base64 with room for the rest.
@@ -36,8 +38,9 @@ fn on_post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Ro
     Route { method: "post", path, handler: post(handler) }
 }
 
-/// A form's route. A page sends no more than its list and a reason; few bytes make many fields, and those take memory.
-fn on_form<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
+/// A route with a limit of its own for the body. A form sends no more than its list and a reason; few bytes make many
+/// fields, and those take memory.
+fn on_small<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
     Route { method: "post", path, handler: post(handler).layer(DefaultBodyLimit::max(limit)) }
 }
 
@@ -52,6 +55,7 @@ pub fn gateway_routes() -> Vec<Route> {
         on_post("/v1/redemptions", gateway::redeem),
         on_post("/v1/outcomes", gateway::outcomes),
         on_post("/v1/detach", gateway::detach),
+        on_small("/v1/audit", MAX_BYTES, gateway::audit),
         on_get("/v1/feed", gateway::feed),
         on_get("/v1/state", gateway::state),
         on_get("/v1/bundles/{rev}", gateway::bundle),
@@ -65,19 +69,20 @@ pub fn people_routes() -> Vec<Route> {
     vec![
         on_get("/", pages::home),
         on_get("/signin", pages::sign_in_form),
-        on_form("/signin", MAX_SIGN_IN, pages::sign_in),
-        on_form("/signout", MAX_SIGN_IN, pages::sign_out),
+        on_small("/signin", MAX_SIGN_IN, pages::sign_in),
+        on_small("/signout", MAX_SIGN_IN, pages::sign_out),
         on_get("/holds", pages::list),
-        on_form("/holds/decisions", MAX_FORM, pages::decide_many),
+        on_small("/holds/decisions", MAX_FORM, pages::decide_many),
         on_get("/holds/{id}", pages::detail),
-        on_form("/holds/{id}/decisions", MAX_FORM, pages::decide),
-        on_form("/holds/{id}/revoke", MAX_FORM, pages::revoke),
+        on_small("/holds/{id}/decisions", MAX_FORM, pages::decide),
+        on_small("/holds/{id}/revoke", MAX_FORM, pages::revoke),
         on_get("/api/session", people::session),
         on_get("/api/holds", people::list),
         on_get("/api/holds/{id}", people::detail),
         on_post("/api/holds/{id}/decisions", people::decide),
         on_post("/api/holds/{id}/revoke", people::revoke),
         on_post("/api/decisions", people::decide_many),
+        on_get("/api/audit/gaps", people::audit_gaps),
         on_get("/api/bundles/current", people::current_bundle),
         on_put("/api/bundles/{rev}", people::publish),
         on_get("/openapi.yaml", openapi),

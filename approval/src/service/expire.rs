@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Service, expire_if_overdue};
+use super::{Service, expire_if_overdue, open::KEYS_KEPT};
 use crate::store::{Command, StoreError, Tx, holds};
 
 /// Holds that end in one transaction, so that nobody waits long behind them.
@@ -14,8 +14,8 @@ pub const FEED_KEPT: u64 = 100_000;
 /// How long what was captured of a request is kept after its hold has ended, in seconds: 30 days.
 pub const CAPTURES_KEPT: u64 = 30 * 24 * 60 * 60;
 
-/// How often captures are looked for whose time is over, in seconds.
-const CAPTURES_EVERY: u64 = 60 * 60;
+/// How often is looked for what was kept long enough, in seconds.
+const FORGET_EVERY: u64 = 60 * 60;
 
 /// Ends what is overdue; says how many.
 pub struct Expire {
@@ -47,6 +47,35 @@ impl Command for PruneFeed {
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
         tx.prune_feed(self.keep).await
+    }
+}
+
+/// Forgets the minutes that count for no quota any more.
+struct PruneQuotas {
+    now: u64,
+}
+
+impl Command for PruneQuotas {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.prune_quotas(self.now).await
+    }
+}
+
+/// Forgets the names that agents gave to requests whose holds ended long ago; says how many.
+struct ForgetKeys {
+    /// Of holds that ended at or before this.
+    until: u64,
+}
+
+impl Command for ForgetKeys {
+    type Answer = u64;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
+        tx.forget_keys(self.until, BATCH).await
     }
 }
 
@@ -96,16 +125,28 @@ impl Service {
         Ok(())
     }
 
+    /// Forgets what counts or is remembered for a while only: idempotency keys, and the minutes of quotas.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        self.store.write(PruneQuotas { now }).await?;
+        let Some(until) = now.checked_sub(KEYS_KEPT) else { return Ok(()) };
+        while self.store.write(ForgetKeys { until }).await? >= u64::from(BATCH) {}
+        Ok(())
+    }
+
     /// Watches the time until it is aborted.
     pub async fn keep_time(self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pruned_at = self.now();
-        let mut deleted_at = 0;
+        let mut forgot_at = 0;
         loop {
             second.tick().await;
             if let Err(error) = self.expire().await {
                 tracing::error!(%error, "overdue holds could not be ended");
+            }
+            if let Err(error) = self.store.look_around().await {
+                tracing::error!(%error, "what the command line wrote could not be looked for");
             }
             if self.now() >= pruned_at.saturating_add(60) {
                 pruned_at = self.now();
@@ -113,10 +154,13 @@ impl Service {
                     tracing::error!(%error, "old feed items could not be forgotten");
                 }
             }
-            if self.now() >= deleted_at + CAPTURES_EVERY {
-                deleted_at = self.now();
+            if self.now() >= forgot_at + FORGET_EVERY {
+                forgot_at = self.now();
                 if let Err(error) = self.delete_captures().await {
                     tracing::error!(%error, "captures whose time is over could not be deleted");
+                }
+                if let Err(error) = self.forget().await {
+                    tracing::error!(%error, "keys and counts whose time is over could not be forgotten");
                 }
             }
         }

@@ -1,32 +1,55 @@
 //! Opening a hold, or finding the one that a request has already.
 
-use holdgate_protocol::{from_b64, from_b64url, gateway::OpenHold, gateway::VERSION};
+use holdgate_protocol::{
+    Hash, from_b64, from_b64url,
+    gateway::{MAX_AGENT_REASON, MAX_IDEMPOTENCY_KEY, OpenHold, VERSION},
+};
 use serde_json::json;
 
-use super::{Service, expire_if_overdue};
+use super::{Service, Settings, expire_if_overdue};
 use crate::{
-    domain::{DecidedBy, Hold, Terms},
+    domain::{
+        DecidedBy, Hold, Terms,
+        quota::{Limit, Quotas, Span, counted},
+    },
     random,
     store::{
         Command, StoreError, Tx,
         holds::{self, JoinKey},
+        idempotency,
         ledger::Event,
-        policy,
+        policy, quotas,
     },
 };
 
-/// The longest text that an agent may give as its reason, in bytes.
-const MAX_REASON: usize = 4096;
-
 /// The most rules that may hold one request.
 const MAX_RULES: usize = 256;
+
+/// How long the name that an agent gave its request is remembered after the end of the hold, in seconds: a day.
+pub const KEYS_KEPT: u64 = 24 * 60 * 60;
+
+/// After how many seconds to try again where too many holds are open: somebody may have decided by then.
+const RETRY_OPEN: u64 = 30;
 
 /// A hold, new or found, and the feed's newest number at that moment.
 #[derive(Clone, Debug)]
 pub struct Opened {
     pub hold: Hold,
     pub seq: u64,
-    pub new: bool,
+    pub how: How,
+}
+
+/// How a request came to its hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    New,
+    /// It has a pending or approved hold.
+    Joined,
+    /// It was denied, and cools down.
+    Denied {
+        /// From when on it may be held anew.
+        until: u64,
+    },
 }
 
 /// Why no hold was opened.
@@ -51,6 +74,14 @@ pub enum OpenError {
     RequirementMismatch,
     #[error("this agent is suspended")]
     Suspended,
+    #[error("this agent used the idempotency key for another request")]
+    KeyReused,
+    #[error("too many holds: the limit `{}` is reached", .limit.as_str())]
+    Quota {
+        limit: Limit,
+        /// Seconds.
+        retry_after: u64,
+    },
 }
 
 impl Service {
@@ -58,7 +89,7 @@ impl Service {
     pub async fn open_hold(&self, group: &str, ask: OpenHold) -> Result<Opened, OpenError> {
         check_form(&ask)?;
         let id = random::hold_id()?;
-        self.store.write(Open { id, group: group.to_owned(), ask, now: self.now() }).await
+        self.store.write(Open { id, group: group.to_owned(), ask, now: self.now(), settings: self.settings }).await
     }
 }
 
@@ -74,7 +105,11 @@ fn check_form(ask: &OpenHold) -> Result<(), OpenError> {
         ("attempt", is_attempt(&ask.attempt)),
         ("rules", !rules.is_empty() && rules.len() == ask.rules.len() && rules.len() <= MAX_RULES),
         ("components", !ask.components.is_empty()),
-        ("agent_reason", ask.agent_reason.as_ref().is_none_or(|reason| reason.len() <= MAX_REASON)),
+        ("agent_reason", ask.agent_reason.as_ref().is_none_or(|reason| reason.len() <= MAX_AGENT_REASON)),
+        (
+            "idempotency_key",
+            ask.idempotency_key.as_ref().is_none_or(|key| (1..=MAX_IDEMPOTENCY_KEY).contains(&key.len())),
+        ),
         ("request.body.b64", body.b64.as_deref().is_none_or(|text| from_b64(text).is_some())),
     ];
     match checks.into_iter().find(|(_, sound)| !sound) {
@@ -93,6 +128,7 @@ struct Open {
     group: String,
     ask: OpenHold,
     now: u64,
+    settings: Settings,
 }
 
 impl Command for Open {
@@ -100,7 +136,7 @@ impl Command for Open {
     type Error = OpenError;
 
     async fn run(self, tx: &mut Tx) -> Result<Opened, OpenError> {
-        let Open { id, group, ask, now } = self;
+        let Open { id, group, ask, now, settings } = self;
         let published = tx.policy().ok_or(OpenError::NoPolicy)?;
         if ask.policy != published.reference {
             let asked = ask.policy.rev.to_string();
@@ -115,14 +151,21 @@ impl Command for Open {
             return Err(OpenError::Suspended);
         }
         let agent_key = ask.agent.key();
+        check_key(tx, &group, &agent_key, &ask, now).await?;
         let key = JoinKey { group: &group, agent_key: &agent_key, digest: &ask.digest, requirement: &hash };
         if let Some(found) = holds::find_open(tx, key).await? {
             let found = expire_if_overdue(tx, found, now).await?;
             if found.stage.deadline().is_some() {
-                tx.note_attempt(&found, &ask.attempt, now).await?;
-                return Ok(Opened { hold: found, seq: tx.seq(), new: false });
+                note(tx, &found, &ask, now).await?;
+                return Ok(Opened { hold: found, seq: tx.seq(), how: How::Joined });
             }
         }
+        let cooled = now.saturating_sub(settings.deny_cooldown);
+        if let Some(denied) = holds::find_denied(tx, key, cooled).await? {
+            let until = denied.since.saturating_add(settings.deny_cooldown);
+            return Ok(Opened { hold: denied, seq: tx.seq(), how: How::Denied { until } });
+        }
+        check_quotas(tx, &settings.quotas, &ask, now).await?;
         let terms = Terms {
             id,
             group,
@@ -137,7 +180,7 @@ impl Command for Open {
         };
         let hold = Hold::open(terms, now);
         tx.insert_hold(&hold, &ask).await?;
-        tx.note_attempt(&hold, &ask.attempt, now).await?;
+        note(tx, &hold, &ask, now).await?;
         let terms = &hold.terms;
         let data = json!({
             "group": terms.group, "agent": terms.agent, "digest": terms.digest, "requirement": hash,
@@ -146,6 +189,44 @@ impl Command for Open {
         let event =
             Event { time: now, kind: "hold.opened", hold: Some(&terms.id), decided_by: Some(DecidedBy::Policy), data };
         tx.record(event).await?;
-        Ok(Opened { seq: tx.seq(), hold, new: true })
+        Ok(Opened { seq: tx.seq(), hold, how: How::New })
     }
+}
+
+/// Notes who came to a hold, and under which name.
+async fn note(tx: &mut Tx, hold: &Hold, ask: &OpenHold, now: u64) -> Result<(), StoreError> {
+    tx.note_attempt(hold, &ask.attempt, now).await?;
+    match &ask.idempotency_key {
+        Some(key) => tx.remember_key(hold, key).await,
+        None => Ok(()),
+    }
+}
+
+/// Refuses a name that this agent has given to another request.
+///
+/// Under another policy the same request may have another digest, for rules say what it covers. Then the name is let
+/// go: it was never what an approval is bound to.
+async fn check_key(tx: &mut Tx, group: &str, agent_key: &Hash, ask: &OpenHold, now: u64) -> Result<(), OpenError> {
+    let Some(key) = &ask.idempotency_key else { return Ok(()) };
+    let Some(first) = idempotency::hold_of(tx, group, agent_key, key).await? else { return Ok(()) };
+    let first = first.at(now);
+    let remembered = first.stage.deadline().is_some() || now < first.since.saturating_add(KEYS_KEPT);
+    let another = first.terms.digest != ask.digest && first.terms.policy.rev == ask.policy.rev;
+    if remembered && another { Err(OpenError::KeyReused) } else { Ok(()) }
+}
+
+async fn check_quotas(tx: &mut Tx, quotas: &Quotas, ask: &OpenHold, now: u64) -> Result<(), OpenError> {
+    for (subject, name) in counted(&ask.agent, &ask.rules) {
+        let (quota, count) = (quotas.of(subject), quotas::count(tx, subject, &name, now).await?);
+        let exceeded = |span, retry_after| Err(OpenError::Quota { limit: Limit { subject, span }, retry_after });
+        if count.hour >= quota.hour {
+            // The minute in which the oldest of them was opened has to be an hour ago.
+            let free = count.oldest.map_or(0, |minute| (minute + quotas::WINDOW) * 60);
+            return exceeded(Span::Hour, free.saturating_sub(now).clamp(1, 60 * 60));
+        }
+        if count.open >= quota.open {
+            return exceeded(Span::Open, RETRY_OPEN);
+        }
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdgate_protocol::{
     Hash,
-    gateway::{CapturedRequest, FeedItem, FeedPage, HoldState, Outcome, StateAnswer, TaskAnswer},
+    gateway::{Asked, CapturedRequest, FeedItem, FeedPage, HoldState, Outcome, StateAnswer, TaskAnswer},
 };
 use tokio::time::Instant;
 
@@ -38,6 +38,7 @@ pub struct Detail {
     pub hold: Hold,
     pub captured: Option<CapturedRequest>,
     pub agent_reason: Option<String>,
+    pub asked: Asked,
     pub decisions: Vec<Decision>,
     /// Role and number of approvals.
     pub missing: Vec<(String, u32)>,
@@ -140,6 +141,7 @@ impl Service {
         let hold = hold.at(now);
         let captured = holds::captured(&mut connection, id).await?;
         let agent_reason = holds::agent_reason(&mut connection, id).await?;
+        let asked = holds::asked(&mut connection, id).await?;
         let decisions = holds::decisions(&mut connection, id).await?;
         let outcomes = holds::outcomes(&mut connection, id).await?;
         let accountable = accountability(&mut connection, &hold.terms.agent).await?;
@@ -155,7 +157,18 @@ impl Service {
         let published = self.store.policy();
         let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);
         let rules = hold.terms.rules.iter().map(|rule| (rule.id.clone(), reason(&rule.id))).collect();
-        Ok(Some(Detail { hold, captured, agent_reason, decisions, missing, accountable, outcomes, rules, hindrance }))
+        Ok(Some(Detail {
+            hold,
+            captured,
+            agent_reason,
+            asked,
+            decisions,
+            missing,
+            accountable,
+            outcomes,
+            rules,
+            hindrance,
+        }))
     }
 }
 

@@ -1,11 +1,14 @@
 //! SQLite: WAL, a hold is on the disk before the answer (`synchronous = FULL`), one writer and a few readers.
 
 pub mod access;
+pub mod audit;
 pub mod feed;
 pub mod holds;
+pub mod idempotency;
 pub mod ledger;
 pub mod people;
 pub mod policy;
+pub mod quotas;
 mod writer;
 
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
@@ -97,9 +100,29 @@ impl Store {
         self.news.clone()
     }
 
+    /// Tells those who wait for news what another process, such as the command line, has written.
+    pub async fn look_around(&self) -> Result<(), StoreError> {
+        if feed::head(&mut *self.read().await?).await? == *self.news.borrow() {
+            return Ok(());
+        }
+        // Whatever it does, a transaction of the writer looks at the ends anew, and tells.
+        self.write(Nothing).await
+    }
+
     /// The policy in force.
     pub fn policy(&self) -> Option<Arc<Published>> {
         self.policy.borrow().clone()
+    }
+}
+
+struct Nothing;
+
+impl Command for Nothing {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, _tx: &mut Tx) -> Result<(), StoreError> {
+        Ok(())
     }
 }
 

@@ -54,6 +54,8 @@ async fn one_denial_denies() {
     world.sign_in("bob").await.decide(&hold, "approve").await;
     assert_eq!(world.sign_in("alice").await.decide(&hold, "deny").await.json()["state"], "denied");
     assert_eq!(world.redeem(&hold, &ask, 1).await.error, Some(RedemptionError::Denied));
+    // Once the denial has cooled down.
+    world.clock.advance(600);
     let (status, fresh) = world.open(&ask).await;
     assert_eq!(status, StatusCode::CREATED);
     assert_ne!(fresh.hold, hold);

@@ -29,6 +29,46 @@ async fn a_decision_wakes_a_waiting_gateway() {
 }
 
 #[tokio::test]
+async fn a_task_that_waits_tells_of_the_deadline_and_goes_on_from_its_number() {
+    let world = std::sync::Arc::new(World::new().await);
+    let ask = world.ask(&["one"], "a");
+    let (_, opened) = world.open(&ask).await;
+    let poll = |wait: &str| {
+        let path = format!("/v1/tasks/{}?agent={}&wait={wait}", opened.hold, ask.agent.key());
+        let world = world.clone();
+        tokio::spawn(async move { world.gateway("edge", "GET", &path, &Value::Null).await.json() })
+    };
+    let pending = json!({"hold": opened.hold, "state": "pending", "expires_at": opened.expires_at, "seq": opened.seq});
+    assert_eq!(poll("0").await.unwrap(), pending);
+    let waiting = poll("30");
+    tokio::task::yield_now().await;
+    // What happens to others does not end the wait.
+    let (_, other) = world.held(&["one"], "b").await;
+    world.sign_in("alice").await.decide(&other, "deny").await;
+    world.clock.advance(1800);
+    world.service.expire().await.unwrap();
+    let expired = tokio::time::timeout(LONG, waiting).await.expect("the task wakes").unwrap();
+    assert_eq!((&expired["state"], &expired["expires_at"]), (&json!("expired"), &json!(opened.expires_at)));
+    assert_eq!(poll("30").await.unwrap()["seq"], opened.seq + 2, "what has ended is told at once");
+    assert!(matches!(poll("x").await.unwrap()["error"].as_str(), Some("malformed")));
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_task_that_waits() {
+    let world = std::sync::Arc::new(World::new().await);
+    let ask = world.ask(&["one"], "a");
+    let (_, opened) = world.open(&ask).await;
+    let waiting = {
+        let path = format!("/v1/tasks/{}?agent={}&wait=30", opened.hold, ask.agent.key());
+        let world = world.clone();
+        tokio::spawn(async move { world.gateway("edge", "GET", &path, &Value::Null).await.json() })
+    };
+    tokio::task::yield_now().await;
+    world.stop.send(true).unwrap();
+    assert_eq!(tokio::time::timeout(LONG, waiting).await.expect("the poll ends").unwrap()["state"], "pending");
+}
+
+#[tokio::test]
 async fn a_group_reads_its_own_holds_and_what_is_for_all() {
     let world = World::new().await;
     let (_, hold) = world.held(&["one"], "a").await;

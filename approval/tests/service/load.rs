@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use holdgate_approval::{domain::Quotas, service::Settings};
 use holdgate_protocol::gateway::HoldState;
 use serde_json::json;
 
@@ -11,7 +12,10 @@ const MANY: usize = 2000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_holds_at_once_and_all_denied_in_one_go() {
-    let world = Arc::new(World::new().await);
+    let most = ["agent.open", "agent.hour", "owner.open", "owner.hour", "rule.open", "rule.hour"]
+        .map(|name| format!("{name}={MANY}").parse().unwrap());
+    let quotas = most.into_iter().fold(Quotas::default(), Quotas::with);
+    let world = Arc::new(World::with(Settings { quotas, ..Settings::default() }).await);
     let begun = Instant::now();
     let opening = (0..MANY).map(|number| {
         let world = world.clone();

@@ -58,7 +58,15 @@ async fn answers_have_the_members_that_the_document_requires() {
     world.redeem(&hold, &ask, 1).await;
     let (_, opened) = world.open(&world.ask(&["one"], "b")).await;
     let list = alice.get("/api/holds").await.json();
+    let batch = crate::audit::batch(1, &[2], 1);
+    let record = batch["records"][0].clone();
+    let accepted = world.gateway("edge", "POST", "/v1/audit", &batch).await.json();
+    let gaps = alice.get("/api/audit/gaps").await.json();
     let samples = [
+        ("AuditBatch", batch),
+        ("AuditRecord", record),
+        ("AuditAnswer", accepted),
+        ("AuditGap", gaps["items"][0].clone()),
         ("OpenHold", serde_json::json!(ask)),
         ("HoldAnswer", serde_json::json!(opened)),
         ("FeedPage", serde_json::json!(world.feed(0).await)),

@@ -122,6 +122,41 @@ async fn a_first_start_serves_and_a_kill_loses_no_hold() {
     assert_eq!((status, hold(&joined)), (200, hold(&opened)));
 }
 
+#[tokio::test]
+async fn an_agent_is_suspended_while_the_service_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = made(folder.path()).await;
+    let gateway = run(&data, &["gateway", "add", "edge"], "").await.1;
+    let publisher = run(&data, &["publisher", "add", "ci"], "").await.1;
+    let serving = serve(&data).await;
+    let (signed, reference) = policy(1, |_| {});
+    let path = format!("/api/bundles/{}", reference.rev);
+    assert_eq!(http(&serving.people, "PUT", &path, publisher.trim(), &json!(signed)).await.0, 201);
+    let world = World::new().await;
+    let open = async |body: &str| {
+        http(&serving.gateways, "POST", "/v1/holds", gateway.trim(), &json!(world.ask(&["one"], body))).await
+    };
+    assert_eq!(open("a").await.0, 201);
+    let poll = {
+        let (address, gateway) = (serving.gateways.clone(), gateway.trim().to_owned());
+        tokio::spawn(async move { http(&address, "GET", "/v1/feed?after=1&wait=30", &gateway, &Value::Null).await })
+    };
+    assert_eq!(http(&serving.gateways, "GET", "/healthz", "", &Value::Null).await.0, 200);
+    let bot = |task| ["agent", task, "https://idp.example", "bot", "--reason", "leaked key"];
+    let (code, output, error) = run(&data, &bot("suspend"), "").await;
+    assert_eq!((code, output.as_str()), (0, "suspended `bot`; open holds that were cancelled: 1\n"), "{error}");
+    let page: Value = serde_json::from_str(&poll.await.unwrap().1).unwrap();
+    assert_eq!((&page["items"][0]["type"], &page["items"][0]["suspended"]), (&json!("agent"), &json!(true)), "{page}");
+    assert_eq!(page["items"][1]["cause"], "suspended");
+    assert_eq!(open("a").await.0, 403);
+    assert_eq!(run(&data, &bot("suspend"), "").await.1, "`bot` is suspended already\n");
+    let (code, output, _) = run(&data, &bot("resume"), "").await;
+    assert_eq!((code, output.as_str()), (0, "resumed `bot`\n"));
+    assert_eq!(open("a").await.0, 201);
+    let (code, _, error) = run(&data, &bot("resume"), "").await;
+    assert!(code == 1 && error.contains("no agent `bot` of `https://idp.example` is suspended"), "{error}");
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn a_signal_stops_it_within_two_seconds_even_while_gateways_wait() {
@@ -185,6 +220,10 @@ async fn bad_input_gets_one_line_that_says_what_to_mend() {
     check(&data, &["person", "set-password", "bob"], "long enough\n", 1, "no person has the id `bob`").await;
     check(&data, &["person", "set-password", "alice"], "short\n", 1, "at least 8 characters").await;
     check(&data, &["gateway", "remove"], "", 2, "Usage").await;
+    check(&data, &["agent", "suspend", "", "bot"], "", 1, "issuer and its subject; neither is empty").await;
+    for quota in ["agent", "agent.open", "agent.open=x", "agent.open=-1", "agent.day=1", "=1"] {
+        check(&data, &["serve", "--quota", quota], "", 2, "use NAME=NUMBER, where NAME is").await;
+    }
     let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap().to_string();
     check(&data, &["serve", "--gateways", &address], "", 1, &format!("cannot listen on `{address}`")).await;

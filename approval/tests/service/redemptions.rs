@@ -127,6 +127,39 @@ async fn a_batch_answers_each_item_in_its_order() {
 }
 
 #[tokio::test]
+async fn a_batch_that_is_too_long_or_says_more_than_it_may_is_refused_whole() {
+    let world = World::new().await;
+    let (ask, hold) = world.held(&["one"], "a").await;
+    world.sign_in("alice").await.decide(&hold, "approve").await;
+    let item = redemption(&hold, &ask, 1)["items"][0].clone();
+    let outcome = json!({"hold": hold, "attempt": attempt(1), "forwarded": true, "status": 200});
+    for (path, item) in
+        [("/v1/redemptions", item), ("/v1/outcomes", outcome), ("/v1/detach", json!({"attempt": attempt(1)}))]
+    {
+        let mut more = item.clone();
+        more["approved"] = true.into();
+        let mut less = item.clone();
+        less.as_object_mut().unwrap().remove("attempt");
+        for bad in [
+            json!({"items": vec![item.clone(); 257]}),
+            json!({"items": [item, more]}),
+            json!({"items": [item, less]}),
+            json!({"items": [item], "more": 1}),
+            json!([item]),
+        ] {
+            let answer = world.gateway("edge", "POST", path, &bad).await;
+            assert_eq!(
+                (answer.status.as_u16(), answer.error().as_str()),
+                (400, "malformed"),
+                "{path}: {}",
+                answer.text
+            );
+        }
+    }
+    assert!(world.redeem(&hold, &ask, 2).await.grant.is_some(), "nothing was redeemed so far");
+}
+
+#[tokio::test]
 async fn outcomes_are_kept_for_the_attempt_that_redeemed_and_detaching_changes_nothing() {
     let world = World::new().await;
     let (ask, hold) = world.held(&["one"], "a").await;

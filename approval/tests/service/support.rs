@@ -13,7 +13,7 @@ use holdgate_approval::{
     http::{App, routes},
     keys::ServiceKeys,
     service::{
-        Service,
+        Service, Settings,
         credentials::{AddCredential, Kind},
     },
     store::{Store, default_url},
@@ -155,6 +155,11 @@ fn cheap_hash() -> String {
 impl World {
     /// A service with the directory above, gateways `edge` and `other`, and policy `guard` with serial 1.
     pub async fn new() -> World {
+        World::with(Settings::default()).await
+    }
+
+    /// The same with other settings.
+    pub async fn with(settings: Settings) -> World {
         let folder = tempfile::tempdir().unwrap();
         let jwks = Jwks { keys: vec![authors().to_public_jwk()] };
         ServiceKeys::create(folder.path(), &jwks).unwrap();
@@ -166,15 +171,15 @@ impl World {
             store.write(AddCredential { kind, name: name.into(), hash, now: NOW }).await.unwrap();
         }
         let (signed, policy) = policy(1, |_| {});
-        let world = World::on(folder, store, SetClock::at(NOW), policy);
+        let world = World::on(folder, store, SetClock::at(NOW), policy, settings);
         let answer = world.publish(&signed, &world.policy.rev).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         world
     }
 
-    fn on(folder: tempfile::TempDir, store: Store, clock: SetClock, policy: PolicyRef) -> World {
+    fn on(folder: tempfile::TempDir, store: Store, clock: SetClock, policy: PolicyRef, settings: Settings) -> World {
         let keys = ServiceKeys::load(folder.path()).unwrap();
-        let service = Service::new(store, Arc::new(clock.clone()), keys, "holdgate-approval").unwrap();
+        let service = Service::new(store, Arc::new(clock.clone()), keys, "holdgate-approval", settings).unwrap();
         let (stop, stopping) = watch::channel(false);
         let app = App::new(service.clone(), false, stopping);
         let (gateways, people) = (routes::gateways(app.clone()), routes::people(app));
@@ -183,9 +188,11 @@ impl World {
 
     /// The same folder after the process is gone.
     pub async fn reopened(self) -> World {
-        let World { folder, clock, policy, .. } = self;
+        let World { folder, clock, policy, service, .. } = self;
+        let settings = service.settings;
+        drop(service);
         let store = Store::open(&default_url(folder.path()), false).await.unwrap();
-        World::on(folder, store, clock, policy)
+        World::on(folder, store, clock, policy, settings)
     }
 
     pub fn path(&self) -> &Path {
@@ -236,6 +243,12 @@ impl World {
         let ask = self.ask(rules, body);
         let (_, answer) = self.open(&ask).await;
         (ask, answer.hold)
+    }
+
+    /// What a gateway is told that is not let through.
+    pub async fn refused(&self, ask: &OpenHold) -> (u16, String) {
+        let answer = self.gateway("edge", "POST", "/v1/holds", &json!(ask)).await;
+        (answer.status.as_u16(), answer.error())
     }
 
     pub async fn redeem(&self, hold: &str, ask: &OpenHold, number: u64) -> RedemptionAnswer {

@@ -292,4 +292,4 @@ impl FromJson for SignedBundle {
     }
 }
 
-deserialize_from_json!(Effect, PolicyRef, SignedBundle);
+deserialize_from_json!(Effect, Mode, PolicyRef, SignedBundle);

@@ -15,6 +15,12 @@ pub const VERSION: u32 = 1;
 /// The most items in one batch of redemptions, outcomes or detached attempts, or on one page of the feed.
 pub const MAX_BATCH: usize = 256;
 
+/// The longest `agent_reason`, in bytes.
+pub const MAX_AGENT_REASON: usize = 4096;
+
+/// The longest `idempotency_key`, in bytes. The shortest has one.
+pub const MAX_IDEMPOTENCY_KEY: usize = 255;
+
 /// Where a hold stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -56,8 +62,10 @@ pub struct OpenHold {
     /// Hash of the united requirement; the service unites the published ones itself and compares.
     pub requirement: Hash,
     pub request: CapturedRequest,
-    /// What the agent says of its request: unverified text.
+    /// What the agent says of its request: unverified text of at most [`MAX_AGENT_REASON`] bytes.
     pub agent_reason: Option<String>,
+    /// The agent's own name for this request, of 1 to [`MAX_IDEMPOTENCY_KEY`] bytes: with another request it is
+    /// answered by 409.
     pub idempotency_key: Option<String>,
     pub asked: Asked,
 }
@@ -98,16 +106,32 @@ pub struct Asked {
     pub wait: Option<u64>,
 }
 
-/// Answer to `POST /v1/holds`, with 200 (an earlier hold), 201 (a new one) or 403 (denied before).
+/// Answer to `POST /v1/holds`, with 200 (an earlier hold), 201 (a new one) or 403 (denied before). A 403 with another
+/// body is an [`ErrorAnswer`]: `agent_suspended`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HoldAnswer {
     pub hold: String,
     pub state: HoldState,
     /// Feed items with a greater `seq` are news.
     pub seq: u64,
-    /// The deadline of `state`, in Unix seconds.
+    /// The deadline of `state`, in Unix seconds; with `denied` the end of the cool-down, from which on the same request
+    /// may be held anew.
     pub expires_at: u64,
+    /// For MCP clients, which hand it back with their retry. It names hold and agent to nobody but the service, and
+    /// nothing has to be done with it: a retry finds its hold by its digest.
     pub request_state: String,
+}
+
+/// The body of 429 to `POST /v1/holds`, an [`ErrorAnswer`] with more: too many holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaAnswer {
+    /// `quota`
+    pub error: String,
+    pub detail: String,
+    /// Which one: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+    pub limit: String,
+    /// Seconds, as in `Retry-After`.
+    pub retry_after: u64,
 }
 
 /// The body of an answer with 4xx or 5xx.

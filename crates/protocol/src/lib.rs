@@ -4,6 +4,7 @@
 //! (`deny_unknown_fields`); answers ignore them, so that a newer service can add some.
 
 pub mod agent;
+pub mod audit;
 pub mod bundle;
 pub mod digest;
 pub mod duration;

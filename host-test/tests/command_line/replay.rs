@@ -2,6 +2,7 @@
 
 use std::{fs::File, io::Write as _};
 
+use holdgate_protocol::audit::AuditRecord;
 use serde_json::{Value, json};
 
 use crate::place::Place;
@@ -52,7 +53,13 @@ tests:
 
 fn audit(time: u64, effect: &str, method: &str, path: &str, agent: &Value) -> String {
     let request = json!({"method": method, "authority": "api.example", "path": path, "digest": null});
-    json!({"seq": 1, "t": time, "effect": effect, "agent": agent, "request": request}).to_string() + "\n"
+    let record = json!({
+        "seq": 1, "t": time, "effect": effect, "decided_by": "policy", "code": "rule", "rules": [], "policy": null,
+        "agent": agent, "request": request, "hold": null, "status": null,
+    });
+    // As gateways write it.
+    let record: AuditRecord<'_> = serde_json::from_value(record).unwrap();
+    serde_json::to_string(&record).unwrap() + "\n"
 }
 
 fn agent(id: &str) -> Value {

@@ -99,7 +99,10 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// Neither the wait nor a callout ends early: how fast the machine is must not decide the test.
 async fn start() -> Stack {
     let plugin = json!({"max_wait": "10m", "approval": {"timeout": "2m"}});
-    start_with(Options { policy: Some(POLICY.to_owned()), plugin, ..Options::default() }).await
+    // All of them are one agent's, of one owner and one rule.
+    let quotas = ["agent.open", "agent.hour", "owner.open", "owner.hour", "rule.open", "rule.hour"];
+    let serve = quotas.into_iter().flat_map(|name| ["--quota".to_owned(), format!("{name}={COUNT}")]).collect();
+    start_with(Options { policy: Some(POLICY.to_owned()), plugin, serve, ..Options::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

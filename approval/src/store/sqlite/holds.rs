@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use holdgate_protocol::{
     Hash, RuleRef,
     bundle::PolicyRef,
-    gateway::{CapturedRequest, HoldState, OpenHold, Outcome},
+    gateway::{Asked, CapturedRequest, HoldState, OpenHold, Outcome},
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
 
 use super::{Connection, StoreError, Tx, int, uint};
-use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict};
+use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, quota::counted};
 
 const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
     policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
@@ -91,6 +91,21 @@ pub async fn find_open(connection: &mut Connection, key: JoinKey<'_>) -> Result<
     query.fetch_optional(connection).await?.as_ref().map(hold).transpose()
 }
 
+/// The denial that a request met last, if it is younger than `after`.
+pub async fn find_denied(
+    connection: &mut Connection,
+    key: JoinKey<'_>,
+    after: u64,
+) -> Result<Option<Hold>, StoreError> {
+    let sql = sqlx::AssertSqlSafe(format!(
+        "SELECT {COLUMNS} FROM holds WHERE grp = ? AND agent_key = ? AND digest = ? AND requirement_hash = ?
+         AND state = 'denied' AND since > ? ORDER BY since DESC LIMIT 1"
+    ));
+    let query = sqlx::query(sql).bind(key.group).bind(key.agent_key.to_string());
+    let query = query.bind(key.digest.to_string()).bind(key.requirement.to_string()).bind(int(after));
+    query.fetch_optional(connection).await?.as_ref().map(hold).transpose()
+}
+
 /// Open holds whose deadline is at or before `now`, oldest first.
 pub async fn overdue(connection: &mut Connection, now: u64, limit: u32) -> Result<Vec<Hold>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!(
@@ -154,6 +169,13 @@ pub async fn agent_reason(connection: &mut Connection, id: &str) -> Result<Optio
     Ok(row.map(|row| row.try_get(0)).transpose()?.flatten())
 }
 
+/// How the agent asked to be answered when the hold was opened.
+pub async fn asked(connection: &mut Connection, id: &str) -> Result<Asked, StoreError> {
+    let query = sqlx::query("SELECT asked_async, asked_wait FROM holds WHERE id = ?").bind(id);
+    let Some(row) = query.fetch_optional(connection).await? else { return Ok(Asked::default()) };
+    Ok(Asked { respond_async: row.try_get(0)?, wait: row.try_get::<Option<i64>, _>(1)?.map(uint) })
+}
+
 /// The decisions on a hold, oldest first.
 pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Decision>, StoreError> {
     let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.reason, d.signed_in_at, d.decided_at
@@ -190,8 +212,8 @@ impl Tx {
         let terms = &hold.terms;
         let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
                    rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
-                   idempotency_key, opened_at, state, since, deadline)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+                   idempotency_key, asked_async, asked_wait, opened_at, state, since, deadline)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
         sqlx::query(sql)
             .bind(&terms.id)
             .bind(&terms.group)
@@ -211,6 +233,8 @@ impl Tx {
             .bind(&ask.request.query)
             .bind(&ask.agent_reason)
             .bind(&ask.idempotency_key)
+            .bind(ask.asked.respond_async)
+            .bind(ask.asked.wait.map(int))
             .bind(int(hold.opened_at))
             .bind(hold.stage.state().as_str())
             .bind(int(hold.since))
@@ -219,7 +243,7 @@ impl Tx {
             .await?;
         let query = sqlx::query("INSERT INTO captures (hold, request) VALUES (?, ?)").bind(&terms.id);
         query.bind(serde_json::to_vec(&ask.request)?).execute(&mut **self).await?;
-        Ok(())
+        self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await
     }
 
     /// Deletes what was captured of holds that ended at or before `until`; says of how many.
@@ -246,7 +270,13 @@ impl Tx {
             .bind(before.stage.state().as_str())
             .execute(&mut **self)
             .await?;
-        Ok(done.rows_affected() == 1)
+        if done.rows_affected() != 1 {
+            return Ok(false);
+        }
+        if before.stage.deadline().is_some() && change.stage.deadline().is_none() {
+            self.count_ended(&counted(&before.terms.agent, &before.terms.rules)).await?;
+        }
+        Ok(true)
     }
 
     /// Notes that an attempt asked for a hold, or found one.

@@ -47,6 +47,19 @@ pub async fn is_suspended(connection: &mut Connection, agent: &Actor) -> Result<
 }
 
 impl Tx {
+    /// Suspends an agent. `false`: it was already.
+    pub async fn suspend(&mut self, agent: &Actor, now: u64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO suspended (iss, sub, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+        let query = sqlx::query(sql).bind(&agent.iss).bind(&agent.sub).bind(int(now));
+        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
+    }
+
+    /// Ends the suspension of an agent. `false`: there was none.
+    pub async fn resume(&mut self, agent: &Actor) -> Result<bool, StoreError> {
+        let query = sqlx::query("DELETE FROM suspended WHERE iss = ? AND sub = ?").bind(&agent.iss).bind(&agent.sub);
+        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
+    }
+
     /// Keeps a bundle. From here on it is the one in force for the commands that follow.
     pub async fn publish(
         &mut self,

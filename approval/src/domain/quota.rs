@@ -1,0 +1,145 @@
+//! Quotas: how many holds an agent, an owner or a rule may have open, and how many may be opened in an hour.
+
+use std::str::FromStr;
+
+use holdgate_protocol::{Agent, RuleRef};
+
+/// Whose holds are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    Agent,
+    Owner,
+    Rule,
+}
+
+/// Over which holds a limit goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Span {
+    /// Those that are pending or approved now.
+    Open,
+    /// Those that were opened in the last hour, to the minute.
+    Hour,
+}
+
+/// The most holds of one subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    pub open: u64,
+    pub hour: u64,
+}
+
+/// The quotas of all subjects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quotas {
+    pub agent: Quota,
+    pub owner: Quota,
+    pub rule: Quota,
+}
+
+impl Default for Quotas {
+    /// What reviewers can bear; an agent that runs wild is stopped by its own quota, before it takes up its owner's.
+    fn default() -> Self {
+        Quotas {
+            agent: Quota { open: 100, hour: 200 },
+            owner: Quota { open: 500, hour: 1000 },
+            rule: Quota { open: 1000, hour: 2000 },
+        }
+    }
+}
+
+/// A limit by name: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    pub subject: Subject,
+    pub span: Span,
+}
+
+impl Subject {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subject::Agent => "agent",
+            Subject::Owner => "owner",
+            Subject::Rule => "rule",
+        }
+    }
+}
+
+impl Limit {
+    /// The name on the wire and on the command line.
+    pub fn as_str(self) -> &'static str {
+        match (self.subject, self.span) {
+            (Subject::Agent, Span::Open) => "agent.open",
+            (Subject::Agent, Span::Hour) => "agent.hour",
+            (Subject::Owner, Span::Open) => "owner.open",
+            (Subject::Owner, Span::Hour) => "owner.hour",
+            (Subject::Rule, Span::Open) => "rule.open",
+            (Subject::Rule, Span::Hour) => "rule.hour",
+        }
+    }
+
+    fn all() -> impl Iterator<Item = Limit> {
+        let subjects = [Subject::Agent, Subject::Owner, Subject::Rule];
+        subjects.into_iter().flat_map(|subject| [Span::Open, Span::Hour].map(|span| Limit { subject, span }))
+    }
+}
+
+impl Quotas {
+    pub fn of(&self, subject: Subject) -> Quota {
+        match subject {
+            Subject::Agent => self.agent,
+            Subject::Owner => self.owner,
+            Subject::Rule => self.rule,
+        }
+    }
+
+    /// The quotas with one limit set.
+    #[must_use]
+    pub fn with(mut self, setting: Setting) -> Self {
+        let quota = match setting.limit.subject {
+            Subject::Agent => &mut self.agent,
+            Subject::Owner => &mut self.owner,
+            Subject::Rule => &mut self.rule,
+        };
+        match setting.limit.span {
+            Span::Open => quota.open = setting.most,
+            Span::Hour => quota.hour = setting.most,
+        }
+        self
+    }
+}
+
+/// One limit as it is set: `agent.open=500`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub limit: Limit,
+    pub most: u64,
+}
+
+/// The text is not `NAME=NUMBER` with the name of a limit.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("use NAME=NUMBER, where NAME is `agent`, `owner` or `rule`, then `.open` or `.hour`")]
+pub struct SettingError;
+
+impl FromStr for Setting {
+    type Err = SettingError;
+
+    fn from_str(text: &str) -> Result<Self, SettingError> {
+        let (name, most) = text.split_once('=').ok_or(SettingError)?;
+        let limit = Limit::all().find(|limit| limit.as_str() == name).ok_or(SettingError)?;
+        Ok(Setting { limit, most: most.parse().map_err(|_| SettingError)? })
+    }
+}
+
+/// Under which names a hold of this agent and these rules is counted.
+pub fn counted(agent: &Agent, rules: &[RuleRef]) -> Vec<(Subject, String)> {
+    let pair = |iss: &str, name: &str| serde_json::json!([iss, name]).to_string();
+    let caller = agent.caller();
+    let mut names = vec![(Subject::Agent, pair(&caller.iss, &caller.sub))];
+    names.extend(agent.owner.as_deref().map(|owner| {
+        // Groups are the directory's, whoever issued the token.
+        let group = owner.starts_with("group/");
+        (Subject::Owner, if group { owner.to_owned() } else { pair(&agent.iss, owner) })
+    }));
+    names.extend(rules.iter().map(|rule| (Subject::Rule, rule.id.clone())));
+    names
+}
