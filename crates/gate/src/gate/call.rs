@@ -92,23 +92,31 @@ impl Gate {
     }
 }
 
+/// Seconds after which an agent may try again where the service does not say.
+const QUOTA_AGAIN: u64 = 60;
+
 /// What came back to `POST /v1/holds`.
 pub(super) enum OpenAnswer {
     Hold(HoldAnswer),
     Conflict,
-    Quota,
+    /// Seconds after which another try may find room.
+    Quota(u64),
+    Suspended,
     Unavailable(String),
 }
 
 pub(super) fn read_hold(answer: Option<&Answer>) -> OpenAnswer {
     let Some(answer) = answer else { return OpenAnswer::Unavailable("it did not answer".to_owned()) };
+    let json = Json::parse(&answer.body).ok();
+    let member = |name: &str| json.as_ref()?.as_object()?.get(name);
     match answer.status {
+        403 if member("error").and_then(Json::as_str) == Some("agent_suspended") => OpenAnswer::Suspended,
         200 | 201 | 403 => match parse::<HoldAnswer>(answer).filter(|hold| is_hold_id(&hold.hold)) {
             Some(hold) => OpenAnswer::Hold(hold),
             None => OpenAnswer::Unavailable(format!("its answer with {} is not that to a hold", answer.status)),
         },
         409 => OpenAnswer::Conflict,
-        429 => OpenAnswer::Quota,
+        429 => OpenAnswer::Quota(member("retry_after").and_then(Json::as_u64).unwrap_or(QUOTA_AGAIN)),
         status => OpenAnswer::Unavailable(format!("it answered {status}")),
     }
 }

@@ -14,8 +14,8 @@ use super::{
     arrive::Parsed,
     call,
     told::{
-        changed_policy, conflict, denied_by_policy, ended_reply, malformed, method_not_allowed, over_quota, refused,
-        slow_down, task_answer, ticket, unauthorized, unavailable, unknown_task,
+        changed_policy, conflict, denied_before, denied_by_policy, ended_reply, malformed, method_not_allowed,
+        over_quota, refused, slow_down, suspended, task_answer, ticket, unauthorized, unavailable, unknown_task,
     },
 };
 use crate::{
@@ -156,7 +156,8 @@ impl Gate {
         let answer = match answer {
             call::OpenAnswer::Hold(answer) => answer,
             call::OpenAnswer::Conflict => return Err(conflict()),
-            call::OpenAnswer::Quota => return Err(over_quota()),
+            call::OpenAnswer::Quota(again) => return Err(over_quota(again)),
+            call::OpenAnswer::Suspended => return Err(suspended()),
             call::OpenAnswer::Unavailable(why) => {
                 self.warn(format!("a hold could not be opened at the approval service: {why}"));
                 return Err(unavailable("The approval service cannot take the request now."));
@@ -171,6 +172,9 @@ impl Gate {
         // Opened before the feed began, so that its decision may not be told any more.
         if state == HoldState::Pending && self.config.wake == Wake::Feed && seq < self.feed.base {
             return Err(ticket(&held, &hold));
+        }
+        if state == HoldState::Denied {
+            return Err(denied_before(&held, &hold, expires_at.saturating_sub(now / 1000)));
         }
         self.follow(now, id, held, hold, state)
     }

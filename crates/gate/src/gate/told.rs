@@ -50,9 +50,9 @@ pub(super) fn conflict() -> Reply {
     Problem::new(409, "conflict", "Conflict", "The Idempotency-Key was used for another request.").reply()
 }
 
-pub(super) fn over_quota() -> Reply {
+pub(super) fn over_quota(again: u64) -> Reply {
     let problem = Problem::new(429, "quota", "Too many held requests", "Too many requests wait for approval.");
-    problem.next(NextAction::Retry).retry_after(60).reply()
+    problem.next(NextAction::Retry).retry_after(again).reply()
 }
 
 pub(super) fn service_unavailable() -> Reply {
@@ -124,6 +124,13 @@ pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
 pub(super) fn changed_policy(held: &Held) -> Reply {
     let detail = "The policy has changed while the request was held. Send it again to have it held anew.";
     Problem::new(403, "cancelled", "Hold cancelled", detail).rule(Some(&held.rule)).next(NextAction::Request).reply()
+}
+
+/// The same request was denied a while ago, and the denial still stands for so many seconds.
+pub(super) fn denied_before(held: &Held, hold: &Hold, again: u64) -> Reply {
+    let mut reply = ended_reply(HoldState::Denied, held, hold);
+    reply.headers.push(("retry-after", again.to_string()));
+    reply
 }
 
 /// What the agent is told where a hold ended without a grant.

@@ -1,6 +1,6 @@
 //! How agents ask to be answered, and streams that wait for themselves.
 
-use super::*;
+use super::{fixture::NOW, *};
 
 /// Sends a request that is held, with more header fields, and gives the callout that opens its hold.
 #[track_caller]
@@ -197,4 +197,27 @@ fn tries_have_names_of_their_own_though_the_host_says_the_same_number_twice() {
     attempts.dedup();
     assert_eq!(attempts.len(), 3);
     assert!(attempts.iter().all(|attempt| attempt.len() == 22), "16 bytes in base64url");
+}
+
+#[test]
+fn what_the_service_refuses_to_hold_is_told_in_its_own_words() {
+    let body = |body: Value| body.to_string().into_bytes();
+    for (status, answer, expected) in [
+        (429, json!({"error": "quota", "retry_after": 17}), (429, "quota", Some("17"))),
+        (429, json!([]), (429, "quota", Some("60"))),
+        (409, json!({"error": "idempotency_conflict"}), (409, "conflict", None)),
+        (403, json!({"error": "agent_suspended"}), (403, "suspended", None)),
+        (403, json!({"error": "other"}), (503, "unavailable", Some("5"))),
+        (
+            403,
+            json!({"hold": "h1", "state": "denied", "seq": 1, "expires_at": NOW / 1000 + 599, "request_state": "x"}),
+            (403, "denied", Some("599")),
+        ),
+    ] {
+        let mut desk = Desk::ready();
+        let (id, _) = open(&mut desk, &[]);
+        let told = desk.gate.stream_answer(desk.now, id, Some(Answer { status, body: body(answer) }));
+        let (reply, body) = reply(told);
+        assert_eq!((reply.status, problem(&body), header(&reply, "retry-after")), expected);
+    }
 }
