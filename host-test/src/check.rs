@@ -1,10 +1,10 @@
 //! `holdgate check`.
 
-mod sarif;
+pub(crate) mod sarif;
 
 use std::{fmt, path::PathBuf};
 
-use holdgate_authoring::{Budget, Compilation, Diagnostic, Severity};
+use holdgate_authoring::{Budget, Compilation, Diagnostic, Place, Severity, Shown};
 use holdgate_engine::Policy;
 use serde::{Serialize, Serializer};
 
@@ -50,27 +50,37 @@ pub(crate) struct Finding {
     shown: String,
 }
 
-impl From<&Diagnostic> for Finding {
-    fn from(diagnostic: &Diagnostic) -> Self {
-        let place = diagnostic.place.as_ref();
+impl Finding {
+    /// The finding that people see as `shown`. `title` holds for every finding of its code, which `page` explains.
+    pub(crate) fn new(shown: &Shown<'_>, code: &'static str, title: &'static str, page: String) -> Self {
+        let Shown { severity, file, place, message, help, .. } = *shown;
         // A span that goes on over more lines is cut at the end of its first.
-        let width = |place: &holdgate_authoring::Place| {
+        let width = |place: &Place| {
             let rest = (place.hidden + place.source_line.chars().count() + 1).saturating_sub(place.span.column);
             place.span.width.min(rest.max(1))
         };
         Finding {
-            code: diagnostic.code.id(),
-            severity: diagnostic.severity,
-            title: diagnostic.code.title(),
-            page: diagnostic.code.page(),
-            file: diagnostic.file.clone(),
+            code,
+            severity,
+            title,
+            page,
+            file: file.to_owned(),
             line: place.map(|place| place.span.line),
             column: place.map(|place| place.span.column),
             end_column: place.map(|place| place.span.column + width(place)),
-            message: diagnostic.message.clone(),
-            help: diagnostic.help.clone(),
-            shown: diagnostic.to_string(),
+            message: message.to_owned(),
+            help: help.map(str::to_owned),
+            shown: shown.to_string(),
         }
+    }
+}
+
+impl From<&Diagnostic> for Finding {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let Diagnostic { code, severity, file, place, message, help } = diagnostic;
+        let (place, help) = (place.as_ref(), help.as_deref());
+        let shown = Shown { code: code.id(), severity: *severity, file, place, message, help };
+        Finding::new(&shown, code.id(), code.title(), code.page())
     }
 }
 
@@ -103,7 +113,7 @@ pub(crate) fn tell(findings: &[Finding]) -> String {
 }
 
 /// How many errors and how many warnings there are.
-fn number(findings: &[Finding]) -> (usize, usize) {
+pub(crate) fn number(findings: &[Finding]) -> (usize, usize) {
     let errors = findings.iter().filter(|finding| finding.severity == Severity::Error).count();
     (errors, findings.len() - errors)
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    bundles, check, diff, examples, explain,
+    bundles, check, check_envoy, diff, examples, explain,
     failure::Failure,
     format, keys,
     output::{self, Format, Outcome},
@@ -49,6 +49,15 @@ enum Command {
         /// Rule files, or folders of them
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+        /// Fail for warnings, too
+        #[arg(long)]
+        strict: bool,
+    },
+    /// Check Envoy configurations for ways around the filter, and for what undoes it
+    CheckEnvoy {
+        /// Bootstrap files, as YAML or JSON
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Fail for warnings, too
         #[arg(long)]
         strict: bool,
@@ -105,7 +114,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     };
     let Arguments { format, command } = parsed;
     let foreign = match command {
-        Command::Check { .. } => format == Format::Sarif,
+        Command::Check { .. } | Command::CheckEnvoy { .. } => format == Format::Sarif,
         Command::Test { .. } => format == Format::Junit,
         _ => false,
     };
@@ -130,6 +139,7 @@ impl Command {
             Command::New { name, out } => starter::write(&name, out),
             Command::Fmt { paths, check } => format::run(&paths, check),
             Command::Check { paths, strict } => check::run(&paths, strict),
+            Command::CheckEnvoy { files, strict } => check_envoy::run(&files, strict),
             Command::Test { paths, min_coverage } => examples::run(&paths, min_coverage),
             Command::Explain(explain) => explain::run(&explain),
             Command::Prove(prove) => prove::run(&prove),

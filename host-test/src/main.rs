@@ -3,6 +3,7 @@
 mod bundles;
 mod changes;
 mod check;
+mod check_envoy;
 mod cli;
 mod diff;
 mod examples;

@@ -18,7 +18,7 @@ pub(crate) enum Format {
     Text,
     /// One JSON document, described in host-test/README.md
     Json,
-    /// SARIF 2.1.0, for code scanning (`check` only)
+    /// SARIF 2.1.0, for code scanning (`check` and `check-envoy` only)
     Sarif,
     /// JUnit XML, for test reports (`test` only)
     Junit,

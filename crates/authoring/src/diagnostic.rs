@@ -44,10 +44,29 @@ impl Diagnostic {
 }
 
 impl fmt::Display for Diagnostic {
+    /// As [`Shown`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Diagnostic { code, severity, file, place, message, help } = self;
+        let (place, help) = (place.as_ref(), help.as_deref());
+        Shown { code: code.id(), severity: *severity, file, place, message, help }.fmt(f)
+    }
+}
+
+/// A finding as people see it, whatever family its code is of.
+pub struct Shown<'a> {
+    pub code: &'a str,
+    pub severity: Severity,
+    pub file: &'a str,
+    pub place: Option<&'a Place>,
+    pub message: &'a str,
+    pub help: Option<&'a str>,
+}
+
+impl fmt::Display for Shown<'_> {
     /// Writes `file:line:column: severity[code]: message`, the line with a caret below, and the help; no line break at
     /// the end.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Diagnostic { code, severity, file, place, message, help } = self;
+        let Shown { code, severity, file, place, message, help } = self;
         let Some(Place { span, source_line, hidden }) = place else {
             write!(f, "{file}: {severity}[{code}]: {message}")?;
             return help.iter().try_for_each(|help| write!(f, "\n  = help: {help}"));
@@ -67,7 +86,7 @@ impl fmt::Display for Diagnostic {
 
 /// A text of the user in a message: in backticks, cut where it is long, and without characters that play tricks on a
 /// terminal.
-pub(crate) struct Quoted<'a>(pub(crate) &'a str);
+pub struct Quoted<'a>(pub &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,7 +115,7 @@ const MOST_FINDINGS: usize = 100;
 
 /// A file while it is read.
 #[derive(Debug)]
-pub(crate) struct Source<'a> {
+pub struct Source<'a> {
     pub(crate) name: &'a str,
     pub(crate) text: &'a str,
     /// Where each line starts.
@@ -104,7 +123,7 @@ pub(crate) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(crate) fn new(name: &'a str, text: &'a str) -> Self {
+    pub fn new(name: &'a str, text: &'a str) -> Self {
         let mut lines = vec![0];
         let mut bytes = text.bytes().enumerate().peekable();
         while let Some((at, byte)) = bytes.next() {
@@ -116,14 +135,18 @@ impl<'a> Source<'a> {
         Source { name, text, lines }
     }
 
+    pub fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// A line by its number, which counts from 1.
-    pub(crate) fn line(&self, number: usize) -> &'a str {
+    pub fn line(&self, number: usize) -> &'a str {
         let start = |number: usize| self.lines.get(number).map_or(self.text.len(), |start| *start as usize);
         self.text.get(start(number - 1)..start(number)).unwrap_or_default().trim_end_matches(['\n', '\r'])
     }
 
-    /// A finding at a place.
-    pub(crate) fn diagnostic(&self, span: Span, code: Code, message: String, help: Option<String>) -> Diagnostic {
+    /// A stretch with the line that it lies in.
+    pub fn place(&self, span: Span) -> Place {
         let span = Span { line: span.line.max(1), column: span.column.max(1), ..span };
         let line = self.line(span.line);
         // Of a long line, such as minified JSON, the part around the place.
@@ -131,10 +154,12 @@ impl<'a> Source<'a> {
         let hidden = if long { (span.column - 1).saturating_sub(LONG_LINE / 2) } else { 0 };
         let shown = |c: char| if is_hidden(c) && c != '\t' { char::REPLACEMENT_CHARACTER } else { c };
         let source_line = line.chars().skip(hidden).take(LONG_LINE).map(shown).collect();
-        Diagnostic {
-            place: Some(Place { span, source_line, hidden }),
-            ..Diagnostic::of_file(self.name, code, message, help)
-        }
+        Place { span, source_line, hidden }
+    }
+
+    /// A finding at a place.
+    pub(crate) fn diagnostic(&self, span: Span, code: Code, message: String, help: Option<String>) -> Diagnostic {
+        Diagnostic { place: Some(self.place(span)), ..Diagnostic::of_file(self.name, code, message, help) }
     }
 }
 

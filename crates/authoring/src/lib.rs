@@ -36,7 +36,7 @@ mod zones;
 pub use check::{Failure, TestReport, run_tests};
 pub use codes::{Code, Severity};
 pub use compile::{Compilation, build, compile, compile_bytes};
-pub use diagnostic::{Diagnostic, Place, Span};
+pub use diagnostic::{Diagnostic, Place, Quoted, Shown, Source, Span};
 pub use diff::{Answered, Change, Diff, Kind, Outcome, diff};
 pub use example::{Example, ExampleAgent, ExampleMessage, Expectation, Rates, RuleExpectation};
 pub use file::{Approver, PolicyFile};

@@ -8,7 +8,7 @@ use super::Finding;
 use crate::failure::Failure;
 
 /// One run with all findings; rules are the codes that were found.
-pub(super) fn document(findings: &[Finding]) -> Result<String, Failure> {
+pub(crate) fn document(findings: &[Finding]) -> Result<String, Failure> {
     let codes: BTreeMap<&str, &Finding> = findings.iter().map(|finding| (finding.code, finding)).collect();
     let rules: Vec<Value> = codes.values().map(|finding| rule(finding)).collect();
     let place = |code: &str| codes.keys().position(|other| *other == code);

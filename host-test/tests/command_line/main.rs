@@ -3,6 +3,7 @@
 
 mod bundles;
 mod check;
+mod envoy;
 mod explain;
 mod format;
 mod paths;

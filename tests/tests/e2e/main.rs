@@ -5,6 +5,7 @@
 mod answers;
 mod cases;
 mod common;
+mod configuration;
 mod failures;
 mod held;
 mod mass;
