@@ -74,6 +74,15 @@ pub(crate) fn remove_request_header(name: &str) {
     let _removed = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
 }
 
+/// The request's trailers, as bytes.
+pub(crate) fn request_trailers() -> Vec<(Vec<u8>, Vec<u8>)> {
+    header_map(MapType::HttpRequestTrailers)
+}
+
+pub(crate) fn remove_request_trailer(name: &str) {
+    let _removed = hostcalls::remove_map_value(MapType::HttpRequestTrailers, name);
+}
+
 pub(crate) fn set_request_header(name: &str, value: &str) {
     let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
 }

@@ -255,7 +255,11 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         let Some(shared) = self.shared.clone() else { return Action::Pause };
         match self.phase {
-            Phase::Passing => Action::Continue,
+            Phase::Passing => {
+                let unread = shared.gate.borrow().unread_trailers(host::request_trailers());
+                unread.iter().for_each(|name| host::remove_request_trailer(name));
+                Action::Continue
+            }
             Phase::New | Phase::Answered => Action::Pause,
             Phase::Waiting => {
                 let step = shared.gate.borrow_mut().trailers(self.id);

@@ -55,6 +55,8 @@ pub struct Options {
     pub policy: Option<String>,
     /// Set over the template's plugin configuration (RFC 7396).
     pub plugin: Value,
+    /// Whether Envoy speaks HTTP/2 to the sample upstream.
+    pub upstream_http2: bool,
     /// Envoy's worker threads.
     pub concurrency: u32,
     /// Further arguments of `holdgate-approval serve`.
@@ -71,8 +73,18 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (policy, tamper, port_base, data, serve) = (None, None, None, None, Vec::new());
-        Options { policy, plugin: json!({}), concurrency: 1, serve, tamper, port_base, data, progress: |_| {} }
+        let (policy, tamper, port_base, data) = (None, None, None, None);
+        Options {
+            policy,
+            plugin: json!({}),
+            upstream_http2: false,
+            concurrency: 1,
+            serve: Vec::new(),
+            tamper,
+            port_base,
+            data,
+            progress: |_| {},
+        }
     }
 }
 
@@ -134,7 +146,7 @@ impl Stack {
 
         let plugin = plugin_configuration(&issuer, &authors_jwks, &folder, options.plugin)?;
         let seen_as_service = if proxy.is_some() { ports.proxy() } else { ports.service() };
-        let config = envoy::configuration(&places, &ports, seen_as_service, plugin)?;
+        let config = envoy::configuration(&places, &ports, seen_as_service, plugin, options.upstream_http2)?;
         let config = write(&folder.join("envoy.json"), &format!("{config:#}"))?;
         let envoy = envoy::process(&places, &config, options.concurrency, credential, &folder);
 

@@ -7,8 +7,12 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use http_body_util::{BodyExt as _, Full};
-use hyper::{Method, Request, Response, body::Bytes, body::Incoming, service::service_fn};
+use http_body_util::{BodyExt as _, Full, combinators::BoxBody};
+use hyper::{
+    Method, Request, Response,
+    body::{Bytes, Frame, Incoming},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -48,6 +52,8 @@ type Shared = Arc<Mutex<State>>;
 
 struct State {
     seen: Vec<Seen>,
+    received: usize,
+    trailers: Vec<String>,
     resets: bool,
     users: BTreeMap<String, Vec<String>>,
     notes: BTreeMap<String, Vec<Value>>,
@@ -73,6 +79,16 @@ impl Upstream {
         lock(&self.state).seen.iter().filter(|seen| seen.target == target).cloned().collect()
     }
 
+    /// Bytes of bodies that have arrived, those of bodies that have not ended included.
+    pub fn received(&self) -> usize {
+        lock(&self.state).received
+    }
+
+    /// Names of trailers that have arrived, in order.
+    pub fn trailers(&self) -> Vec<String> {
+        lock(&self.state).trailers.clone()
+    }
+
     /// From now on every request is recorded and its connection reset instead of answered.
     pub fn reset_connections(&self, resets: bool) {
         lock(&self.state).resets = resets;
@@ -90,6 +106,8 @@ impl State {
         let users = [("1", "viewer"), ("2", "editor"), ("7", "viewer")];
         State {
             seen: Vec::new(),
+            received: 0,
+            trailers: Vec::new(),
             resets: false,
             users: users.iter().map(|(id, role)| ((*id).to_owned(), vec![(*role).to_owned()])).collect(),
             notes: BTreeMap::new(),
@@ -113,8 +131,18 @@ async fn accept(listener: TcpListener, state: Shared) {
     }
 }
 
-async fn serve(request: Request<Incoming>, state: Shared) -> Result<Response<Full<Bytes>>> {
+async fn serve(request: Request<Incoming>, state: Shared) -> Result<Response<BoxBody<Bytes, hyper::Error>>> {
     let (head, body) = request.into_parts();
+    let noted = state.clone();
+    let body = body.map_frame(move |frame| {
+        lock(&noted).note(&frame);
+        frame
+    });
+    let response = Response::builder().header("content-type", "application/json").header(MARK, "1");
+    if head.uri.path() == "/stream" {
+        // Frame by frame, while more are to come.
+        return Ok(response.body(body.boxed())?);
+    }
     let body = body.collect().await?.to_bytes();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
     let headers = head.headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()));
@@ -130,8 +158,8 @@ async fn serve(request: Request<Incoming>, state: Shared) -> Result<Response<Ful
         state.answer(&head.method, head.uri.path(), &seen.body)
     };
     let answer = format!("{answer}\n");
-    let response = Response::builder().status(status).header("content-type", "application/json").header(MARK, "1");
-    Ok(response.body(Full::new(answer.into()))?)
+    let answer = Full::new(answer.into()).map_err(|never| match never {});
+    Ok(response.status(status).body(answer.boxed())?)
 }
 
 /// A request as `/__seen` shows it.
@@ -144,6 +172,11 @@ fn shown(seen: &Seen) -> Value {
 }
 
 impl State {
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        self.received += frame.data_ref().map_or(0, Bytes::len);
+        self.trailers.extend(frame.trailers_ref().into_iter().flatten().map(|(name, _)| name.to_string()));
+    }
+
     fn answer(&mut self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let segments: Vec<&str> = path.split('/').skip(1).collect();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use crate::run::{Workspace, cargo_in, succeed, succeed_quietly};
 
 /// The targets, and the longest input that each is given.
-const TARGETS: [(&str, usize); 2] = [("rule_file", 1 << 16), ("bundle", 1 << 14)];
+const TARGETS: [(&str, usize); 3] = [("rule_file", 1 << 16), ("bundle", 1 << 14), ("request", 1 << 12)];
 
 /// What `cargo fuzz` passes to a nightly compiler, without the sanitizers: no code of ours is unsafe.
 const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
@@ -47,6 +47,7 @@ fn seed(root: &Path, target: &str, corpus: &Path) -> Result<()> {
     let (folders, ending): (&[&str], &str) = match target {
         "rule_file" => (&["policies", "crates/authoring/tests/mistakes"], "yaml"),
         "bundle" => (&["fuzz/seeds"], "json"),
+        "request" => (&["fuzz/seeds"], "txt"),
         _ => bail!("`{target}` has no seeds"),
     };
     for folder in folders {

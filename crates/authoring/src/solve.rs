@@ -271,11 +271,12 @@ const MAX_PARTS: usize = 16;
 /// The most sets of holds that are looked at for one question.
 const MAX_ROUNDS: usize = 64;
 
-/// What the automata of parts do not know: an address in brackets is one, and a body has no two keys that differ in
-/// case only.
+/// What the automata of parts do not know: an address in brackets is one as it is usually spelled, and a body has one
+/// reading only.
 fn is_possible(witness: &Witness) -> bool {
     let address = witness.host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
-    let host = address.is_none_or(|address| address.parse::<std::net::Ipv6Addr>().is_ok());
+    let host = address
+        .is_none_or(|address| address.parse::<std::net::Ipv6Addr>().is_ok_and(|parsed| parsed.to_string() == address));
     host && witness.body.clone().is_none_or(|body| body.without_twins().is_ok())
 }
 

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod decimal;
 mod glob;
 mod index;
+mod names;
 pub mod pattern;
 mod policy;
 mod request;
@@ -21,6 +22,7 @@ pub mod window;
 pub use conditions::{Atom, Attribute, Conditions, Expr, Test};
 pub use glob::Glob;
 pub use index::is_reached;
+pub use names::Names;
 pub use pattern::Pattern;
 pub use policy::{
     Checkpoint, CompiledRule, Counter, Head, LoadError, MAX_NESTING, MAX_STEPS, Policy, RuleIndex, RuleProblem,

@@ -7,7 +7,7 @@ use holdgate_protocol::{
 };
 
 use crate::{
-    Atom, Attribute, Conditions, Request, Test, Truth,
+    Atom, Attribute, Conditions, Names, Request, Test, Truth,
     conditions::{By, Rate, Source, Tag, ValueTest},
     index::Index,
 };
@@ -23,6 +23,8 @@ pub struct Policy {
     entries: Vec<Entry>,
     index: Index,
     counters: Vec<Counter>,
+    body_names: Names,
+    argument_names: Names,
     /// What [`Policy::rule`] answers for an index that another policy made.
     stranger: CompiledRule,
 }
@@ -142,6 +144,14 @@ impl Policy {
             return Err(LoadError::Needs);
         }
         let counters = number_counters(&mut bundle.rules);
+        let (mut body_names, mut argument_names) = (Names::default(), Names::default());
+        for attribute in bundle.rules.iter().flat_map(|rule| rule.conditions.atoms()).flat_map(Atom::attributes) {
+            match attribute {
+                Attribute::Body(pointer) => body_names.insert(pointer.steps()),
+                Attribute::McpArg(pointer) => argument_names.insert(pointer.steps()),
+                _ => {}
+            }
+        }
         let entries = (0..).map(RuleIndex).zip(&bundle.rules).filter(|(_, rule)| rule.mode == Mode::Enforce);
         let entries: Vec<Entry> = entries
             .flat_map(|(rule, compiled)| (0..compiled.conditions.any.len()).map(move |entry| Entry { rule, entry }))
@@ -151,6 +161,8 @@ impl Policy {
         Ok(Policy {
             reference: PolicyRef { id: bundle.id, rev: bundle::revision(bytes), serial: bundle.serial },
             needs: bundle.needs,
+            body_names,
+            argument_names,
             requirements: bundle.requirements,
             rules: bundle.rules,
             entries,
@@ -168,6 +180,16 @@ impl Policy {
     /// What the rules look at.
     pub fn needs(&self) -> &Needs {
         &self.needs
+    }
+
+    /// The names by which rules look into bodies.
+    pub fn body_names(&self) -> &Names {
+        &self.body_names
+    }
+
+    /// The names by which rules look into the arguments of MCP tools.
+    pub fn argument_names(&self) -> &Names {
+        &self.argument_names
     }
 
     /// The rule at an index that a verdict of this same policy named; a deny rule with an empty id for any other.

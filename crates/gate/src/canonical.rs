@@ -3,14 +3,17 @@
 //! Nothing is repaired here. A head that two readers could read in two ways is refused; only the authority is
 //! normalised (case, default port), and headers that only Holdgate or the proxy may set are dropped.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use holdgate_protocol::digest::RequestHead;
 
 /// The longest method, in bytes.
 const MAX_METHOD: usize = 32;
 
 /// Fields that may stand in a request once only.
-const SINGLETONS: [&str; 9] = [
+const SINGLETONS: [&str; 11] = [
     "authorization",
+    "connection",
     "content-encoding",
     "content-length",
     "content-type",
@@ -19,11 +22,27 @@ const SINGLETONS: [&str; 9] = [
     "idempotency-key",
     "prefer",
     "transfer-encoding",
+    "upgrade",
 ];
 
 /// Fields by which a client asks that its request be read as another one.
-const OVERRIDES: [&str; 5] =
-    ["x-http-method", "x-http-method-override", "x-method-override", "x-original-url", "x-rewrite-url"];
+const OVERRIDES: [&str; 11] = [
+    "x-forwarded-method",
+    "x-forwarded-path",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-method",
+    "x-original-uri",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Fields that name a host, which some servers believe more than the authority: they may repeat it, no more.
+const HOSTS: [&str; 6] =
+    ["host", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
 
 /// The head of a request in canonical form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +72,7 @@ impl Head {
     pub fn read(pairs: Vec<(Vec<u8>, Vec<u8>)>, token_header: &str) -> Result<Head, Malformed> {
         let (mut method, mut scheme, mut authority, mut target) = (None, None, None, None);
         let mut fields = Vec::with_capacity(pairs.len());
+        let (mut seen, mut hosts) = (0_u32, false);
         for (name, value) in pairs {
             let Ok(name) = String::from_utf8(name) else { return malformed("a header name is not ASCII") };
             let Ok(value) = String::from_utf8(value) else {
@@ -68,6 +88,18 @@ impl Head {
                 ":path" => &mut target,
                 _ => {
                     check_name(&name)?;
+                    let singleton = SINGLETONS.iter().chain([&token_header]).position(|single| *single == name);
+                    if let Some(bit) = singleton.map(|index| 1 << index) {
+                        if seen & bit != 0 {
+                            return malformed(format!("`{name}` stands there twice"));
+                        }
+                        seen |= bit;
+                        check_singleton(&name, value.trim_matches([' ', '\t']))?;
+                    }
+                    // White space around a value is no part of it (RFC 9110 section 5.5): HTTP/2 brings it along all the same.
+                    let trimmed = value.trim_matches([' ', '\t']);
+                    let value = if trimmed.len() == value.len() { value } else { trimmed.to_owned() };
+                    hosts |= HOSTS.contains(&name.as_str()) || name == "forwarded";
                     if !is_reserved(name.as_bytes()) {
                         fields.push((name, value));
                     }
@@ -78,16 +110,12 @@ impl Head {
                 return malformed(format!("`{name}` stands there twice"));
             }
         }
-        let once = |name: &str| fields.iter().filter(|(other, _)| other == name).count() <= 1;
-        if let Some(name) = SINGLETONS.iter().chain([&token_header]).find(|name| !once(name)) {
-            return malformed(format!("`{name}` stands there twice"));
-        }
         let scheme = scheme.filter(|scheme| scheme == "http" || scheme == "https");
         let Some(scheme) = scheme else { return malformed("the scheme is neither http nor https") };
         let (path, query) = split_target(target.as_deref().unwrap_or_default())?;
         let given = authority.unwrap_or_default();
         let authority = normalise_authority(&given, &scheme)?;
-        Ok(Head {
+        let head = Head {
             method: check_method(method.unwrap_or_default())?,
             renamed: authority != given,
             authority,
@@ -95,6 +123,23 @@ impl Head {
             path: path.to_owned(),
             query: query.map(str::to_owned),
             fields,
+        };
+        if head.field("transfer-encoding").is_some() && head.field("content-length").is_some() {
+            return malformed("the length of the body is given in two ways");
+        }
+        if hosts && !head.names_one_host() {
+            return malformed("a header names another host than the authority");
+        }
+        Ok(head)
+    }
+
+    fn names_one_host(&self) -> bool {
+        self.fields.iter().all(|(name, value)| match name.as_str() {
+            "forwarded" => !value.to_ascii_lowercase().contains("host"),
+            name if HOSTS.contains(&name) => {
+                normalise_authority(value, &self.scheme).is_ok_and(|host| host == self.authority)
+            }
+            _ => true,
         })
     }
 
@@ -146,15 +191,40 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
     name.starts_with(b"holdgate-") || name.starts_with(b"x-envoy-")
 }
 
+/// Whether a trailer of this name can do no harm, as far as its name tells.
+pub(crate) fn is_free(name: &str) -> bool {
+    check_name(name).is_ok() && !SINGLETONS.contains(&name) && !HOSTS.contains(&name) && name != "cookie"
+}
+
 fn check_name(name: &str) -> Result<(), Malformed> {
-    let token = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^`|~".contains(&byte);
     if OVERRIDES.contains(&name) {
         return malformed(format!("`{name}` asks that the request be read as another one"));
     }
-    if name.contains('_') {
-        return malformed("a header name has `_`, which some servers read as `-`");
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if !name.is_empty() && name.bytes().all(plain) {
+        return Ok(());
     }
-    if name.is_empty() || !name.bytes().all(token) { malformed("a header name is not a token") } else { Ok(()) }
+    // By way of CGI, `_` and whatever else is no letter and no digit become one.
+    malformed("a header name has another character than lower-case letters, digits and `-`")
+}
+
+fn check_singleton(name: &str, value: &str) -> Result<(), Malformed> {
+    let any = |known: &[&str]| known.iter().any(|known| value.eq_ignore_ascii_case(known));
+    let sound = match name {
+        "content-length" => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
+        // Any other coding would hide the body, or where it ends.
+        "transfer-encoding" => any(&["chunked"]),
+        "expect" => any(&["100-continue"]),
+        // A tunnel of HTTP would carry requests that nobody sees.
+        "upgrade" => any(&["websocket"]),
+        // Fields that are named here would not reach the upstream.
+        "connection" => {
+            let known = ["", "close", "keep-alive", "te", "upgrade"];
+            value.split(',').all(|option| known.iter().any(|known| option.trim().eq_ignore_ascii_case(known)))
+        }
+        _ => true,
+    };
+    if sound { Ok(()) } else { malformed(format!("`{name}` asks for what the gateway does not do")) }
 }
 
 fn check_method(method: String) -> Result<String, Malformed> {
@@ -174,8 +244,8 @@ fn normalise_authority(authority: &str, scheme: &str) -> Result<String, Malforme
     let name = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-._".contains(&byte);
     let literal = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let sound = match literal {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => !host.is_empty() && host.bytes().all(name) && !host.ends_with('.'),
+        Some(address) => address.parse::<Ipv6Addr>().is_ok() && is_short(address),
+        None => !host.is_empty() && host.bytes().all(name) && !host.ends_with('.') && !is_odd_number(host),
     };
     if !sound || port.is_some_and(|port| port.parse::<u16>().is_err() || port.starts_with(['0', '+'])) {
         return malformed("the authority is not a host with an optional port");
@@ -185,6 +255,30 @@ fn normalise_authority(authority: &str, scheme: &str) -> Result<String, Malforme
         Some(port) if port != default => format!("{host}:{port}"),
         _ => host.to_owned(),
     })
+}
+
+/// Whether an IPv6 address has its one short spelling (RFC 5952): another would not be the host that rules name. Of two runs
+/// of zeros none may be written out.
+fn is_short(address: &str) -> bool {
+    let (mut filled, mut before) = (0, "");
+    for group in address.split(':') {
+        let padded = group.len() > 1 && group.starts_with('0');
+        let run = matches!((before, group), ("0", "0" | "") | ("", "0")) && (filled > 0 || address.starts_with("::"));
+        if padded || run {
+            return false;
+        }
+        filled += usize::from(!group.is_empty());
+        before = group;
+    }
+    !address.contains('.') && (filled == 8 || filled < 7)
+}
+
+/// Whether a host is a number that some readers take for an IPv4 address, and is not spelled as one: `0x7f.1`, `127.1`.
+fn is_odd_number(host: &str) -> bool {
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last.strip_prefix("0x").is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    number && host.parse::<Ipv4Addr>().is_err()
 }
 
 fn split_target(target: &str) -> Result<(&str, Option<&str>), Malformed> {

@@ -196,6 +196,8 @@ pub struct Gate {
     /// What was warned of last, of the things that are tried again and again.
     last_warning: Option<String>,
     kept: Kept,
+    /// What has come of bodies that are awaited; bounded by the same figures.
+    awaited: Kept,
 }
 
 /// How far the feed has been read, and the policy that it names.
@@ -275,6 +277,16 @@ struct AwaitingBody {
     arrived: u64,
     /// When the whole body must have come, in Unix milliseconds.
     until: u64,
+    /// Bytes that count for it by now.
+    size: usize,
+}
+
+impl AwaitingBody {
+    /// Who answers for the bytes: requests without an identity share one account.
+    fn account(&self) -> Actor {
+        let nobody = || Actor { iss: String::new(), sub: String::new() };
+        self.identity.as_ref().map_or_else(nobody, |identity| identity.caller.clone())
+    }
 }
 
 /// A request that a checkpoint holds, with all that is needed to evaluate and verify it again.
@@ -326,12 +338,13 @@ impl Gate {
             warnings: BTreeMap::new(),
             last_warning: None,
             kept: Kept::default(),
+            awaited: Kept::default(),
         }
     }
 
     /// How many streams wait for something, and the bytes that are kept for them.
     pub fn parked(&self) -> (usize, usize) {
-        (self.streams.len(), self.kept.total)
+        (self.streams.len(), self.kept.total + self.awaited.total)
     }
 
     /// How the proxy is to be told to wait for a body.
@@ -366,6 +379,7 @@ impl Gate {
             }
             Stream::Body(awaiting) => {
                 self.deadlines.remove(&(awaiting.until, id));
+                self.awaited.shrink(&awaiting.account(), awaiting.size);
             }
             _ => {}
         }
@@ -373,7 +387,7 @@ impl Gate {
     }
 }
 
-/// Bytes that are kept for held requests, in all and by agent.
+/// Bytes that are kept for requests, in all and by agent.
 #[derive(Default)]
 struct Kept {
     total: usize,
@@ -386,16 +400,27 @@ impl Kept {
     }
 
     fn add(&mut self, held: &Held) {
-        self.total += held.size();
-        *self.by_agent.entry(held.identity.caller.clone()).or_default() += held.size();
+        self.grow(&held.identity.caller, held.size());
     }
 
     fn remove(&mut self, held: &Held) {
-        self.total = self.total.saturating_sub(held.size());
-        if let Some(bytes) = self.by_agent.get_mut(&held.identity.caller) {
-            *bytes = bytes.saturating_sub(held.size());
+        self.shrink(&held.identity.caller, held.size());
+    }
+
+    fn grow(&mut self, agent: &Actor, size: usize) {
+        self.total += size;
+        match self.by_agent.get_mut(agent) {
+            Some(bytes) => *bytes += size,
+            None => drop(self.by_agent.insert(agent.clone(), size)),
+        }
+    }
+
+    fn shrink(&mut self, agent: &Actor, size: usize) {
+        self.total = self.total.saturating_sub(size);
+        if let Some(bytes) = self.by_agent.get_mut(agent) {
+            *bytes = bytes.saturating_sub(size);
             if *bytes == 0 {
-                self.by_agent.remove(&held.identity.caller);
+                self.by_agent.remove(agent);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! What the rules see of a canonical head: its query and headers as fields, copied only where the policy looks at them.
 
 use holdgate_engine::{Body, Field, Request, header_values};
-use holdgate_protocol::bundle::Needs;
+use holdgate_protocol::{bundle::Needs, json::folded};
 
 use crate::{Head, canonical::Malformed, identity::Identity};
 
@@ -36,7 +36,15 @@ impl Parameters {
         let readings: &[&str] = if part.contains('+') { &["+", " "] } else { &["+"] };
         for plus in readings {
             let name = decode(&name.replace('+', plus));
-            if part.is_empty() || needs.query.binary_search(&name).is_err() {
+            if part.is_empty() {
+                continue;
+            }
+            if needs.query.binary_search(&name).is_err() {
+                if needs.query.iter().any(|wanted| is_near(&name, wanted)) {
+                    return Err(Malformed(
+                        "a name in the query is read by some servers as one that rules look at".into(),
+                    ));
+                }
                 continue;
             }
             if self.0.len() >= MAX_VALUES {
@@ -96,6 +104,27 @@ impl<'a> View<'a> {
     }
 }
 
+/// Whether some servers read a parameter as the one that a rule means: they fold case, take `.`, ` ` and `[` for `_`, or
+/// find further values in `name[]`, `name[0]` and `name[key]`.
+fn is_near(name: &str, wanted: &str) -> bool {
+    let name = name.trim_start_matches(' ');
+    let base = name.split_once('[').map_or(name, |(base, _)| base);
+    is_same(base, wanted) || is_same(without_index(name), without_index(wanted))
+}
+
+fn without_index(name: &str) -> &str {
+    let inside = name.strip_suffix(']').and_then(|name| name.rsplit_once('['));
+    inside.filter(|(_, index)| index.bytes().all(|byte| byte.is_ascii_digit())).map_or(name, |(base, _)| base)
+}
+
+fn is_same(name: &str, wanted: &str) -> bool {
+    let plain = |byte: u8| if b". [".contains(&byte) { b'_' } else { byte.to_ascii_lowercase() };
+    if name.is_ascii() && wanted.is_ascii() {
+        return name.bytes().map(plain).eq(wanted.bytes().map(plain));
+    }
+    folded(name) == folded(wanted)
+}
+
 /// Undoes the escapes, which the canonical form has checked.
 fn decode(text: &str) -> String {
     let mut octets = Vec::with_capacity(text.len());
@@ -149,6 +178,34 @@ mod tests {
     fn where_servers_differ_every_reading_is_a_value() {
         check("q=a+b", &[("q", "a+b"), ("q", "a b")]);
         check("a=1;limit=5000", &[("a", "1;limit=5000"), ("a", "1"), ("limit", "5000")]);
+    }
+
+    #[test]
+    fn a_name_that_servers_read_as_one_that_counts_is_refused() {
+        let of = |query: &str| Parameters::of(&needs(&["ids[]", "user_id"], &[]), &head(&format!("/?{query}"), &[]));
+        for fine in ["user_id=1", "ids[]=1&ids[]=2", "user-id=1", "userid=1", "xids=1", "x[user_id]=1", "user_ids=1"] {
+            let escaped = fine.replace('[', "%5B").replace(']', "%5D");
+            assert!(of(&escaped).is_ok(), "{fine}");
+        }
+        for near in [
+            "USER_ID",
+            "user.id",
+            "user+id",
+            "user%20id",
+            "+user_id",
+            "user%5Bid",
+            "user_id%5B%5D",
+            "user_id%5B0%5D",
+            "user_id%5Bx%5D",
+            "User_Id%5Bx%5D%5By%5D",
+            "ids",
+            "ids%5B0%5D",
+            "IDS%5B%5D",
+            "u%C5%BFer_id",
+        ] {
+            assert!(of(&format!("{near}=1")).is_err(), "{near}");
+            assert!(of(&format!("user_id=1;{near}=1")).is_err(), "{near} behind a semicolon");
+        }
     }
 
     #[test]

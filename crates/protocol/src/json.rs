@@ -5,6 +5,7 @@
 //! their source, in the canonical form too.
 
 mod by_serde;
+mod reading;
 mod shape;
 
 use std::{cmp::Ordering, fmt, str::FromStr};
@@ -15,6 +16,7 @@ use crate::sort::sort_by;
 
 pub use self::{
     by_serde::deserialize,
+    reading::folded,
     shape::{FromJson, Place, ShapeError, Variant},
 };
 
@@ -69,6 +71,12 @@ pub enum JsonErrorKind {
     DuplicateKey,
     #[error("an object has two keys that differ in case only")]
     TwinKeys,
+    #[error("an object has the key `__proto__`")]
+    Prototype,
+    #[error("a text has a NUL character")]
+    Nul,
+    #[error("a number has more digits, or another size, than a double can hold")]
+    Number,
     #[error("nested deeper than 64 levels")]
     TooDeep,
     #[error("there is text behind the value")]
@@ -114,33 +122,13 @@ impl Json {
         out.into_bytes()
     }
 
-    /// The value itself, if no object in it has two keys that differ in case only: readers that fold case take the last.
-    pub fn without_twins(self) -> Result<Json, JsonError> {
-        if self.has_twins() { Err(JsonError { kind: JsonErrorKind::TwinKeys, at: 0 }) } else { Ok(self) }
-    }
-
-    fn has_twins(&self) -> bool {
-        match self {
-            Json::Array(items) => items.iter().any(Json::has_twins),
-            Json::Object(Object(members)) => {
-                // By way of upper case, so that `ſ` (U+017F) and the Kelvin sign meet the letters that they stand for.
-                let fold = |(key, _): &(String, Json)| key.to_uppercase().to_lowercase();
-                let mut folded: Vec<String> = members.iter().map(fold).collect();
-                sort_by(&mut folded, String::cmp);
-                folded.windows(2).any(|pair| matches!(pair, [a, b] if a == b))
-                    || members.iter().any(|(_, value)| value.has_twins())
-            }
-            _ => false,
-        }
-    }
-
     /// The value at a pointer (RFC 6901), if there is one.
     pub fn at(&self, pointer: &Pointer) -> Option<&Json> {
         pointer.steps.iter().try_fold(self, |value, step| value.step(step))
     }
 
     /// The member of an object, or the element of an array, that one step of a pointer names.
-    fn step(&self, step: &str) -> Option<&Json> {
+    pub fn step(&self, step: &str) -> Option<&Json> {
         match self {
             Json::Object(object) => object.get(step),
             Json::Array(items) => items.get(array_index(step)?),

@@ -9,7 +9,13 @@ use super::{Places, Ports, Process, text};
 use crate::identity::merge;
 
 /// The template with addresses, filter and plugin configuration set; everything else is as it is shipped.
-pub(super) fn configuration(places: &Places, ports: &Ports, service: SocketAddr, plugin: Value) -> Result<Value> {
+pub(super) fn configuration(
+    places: &Places,
+    ports: &Ports,
+    service: SocketAddr,
+    plugin: Value,
+    upstream_http2: bool,
+) -> Result<Value> {
     let mut config: Value =
         serde_saphyr::from_str(&places.envoy_template()?).context("`envoy/envoy.yaml` is no YAML")?;
     set_address(&mut config, "/admin/address", ports.admin())?;
@@ -27,6 +33,12 @@ pub(super) fn configuration(places: &Places, ports: &Ports, service: SocketAddr,
     let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
     set_address(named(clusters, "upstream")?, endpoint, ports.upstream())?;
     set_address(named(clusters, "approval")?, endpoint, service)?;
+    if upstream_http2 {
+        let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
+        let kind = format!("type.googleapis.com/{options}");
+        let http2 = json!({"@type": kind, "explicit_http_config": {"http2_protocol_options": {}}});
+        merge(named(clusters, "upstream")?, json!({"typed_extension_protocol_options": {options: http2}}));
+    }
     Ok(config)
 }
 

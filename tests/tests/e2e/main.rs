@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod answers;
+mod attempts;
 mod cases;
 mod common;
 mod configuration;
 mod failures;
+mod flows;
 mod held;
 mod mass;
 mod policy;

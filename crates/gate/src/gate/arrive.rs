@@ -1,16 +1,19 @@
 //! A request's arrival in its own callbacks: head and body, until there is a verdict.
 
 use holdgate_engine::{Body, Head as HeadVerdict, Policy, Verdict};
-use holdgate_protocol::{Json, gateway::Outcome};
+use holdgate_protocol::{Actor, Json, gateway::Outcome};
 
 use super::{
-    AwaitingBody, Gate, Opened, Step, Stream, StreamId,
+    AwaitingBody, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
     hold::Pending,
-    told::{denied_by_policy, malformed, refused, suspended, too_large, unauthorized, unavailable, unreadable},
+    told::{
+        denied_by_policy, malformed, refused, suspended, too_large, too_many_bodies, unauthorized, unavailable,
+        unreadable,
+    },
 };
 use crate::{
     Head, Permit, Reply,
-    canonical::is_reserved,
+    canonical::{is_free, is_reserved},
     config::{AwaitBody, OnStale, Untagged, Wake},
     identity::{Identity, IdentityError, identify},
     reply::TASKS,
@@ -74,10 +77,12 @@ impl Gate {
             self.check_size(usize::try_from(length).unwrap_or(usize::MAX))?;
         }
         let until = now.saturating_add(self.config.body_within);
-        let awaiting = AwaitingBody { head, identity, arrived: now, until };
+        let size = head.size() + HELD_OVERHEAD;
+        let awaiting = AwaitingBody { head, identity, arrived: now, until, size };
         if end {
             return self.complete(now, id, awaiting, Vec::new());
         }
+        self.expect(&awaiting.account(), size)?;
         // A stream that waits for itself cannot be answered from the root: the proxy's own limit on bodies holds there.
         if self.config.wake == Wake::Feed {
             self.deadlines.insert((until, id));
@@ -93,13 +98,36 @@ impl Gate {
 
     /// So many bytes of the body have come, and more may follow.
     pub fn body_so_far(&mut self, id: StreamId, size: usize) -> Step {
-        match self.check_size(size) {
+        match self.check_size(size).and_then(|()| self.count_body(id, size)) {
             Ok(()) => Step::Await,
             Err(reply) => {
                 self.take_if(id, |_| true);
                 Step::Reply(reply)
             }
         }
+    }
+
+    fn count_body(&mut self, id: StreamId, size: usize) -> Result<(), Reply> {
+        let Some(Stream::Body(awaiting)) = self.streams.get(&id) else { return Ok(()) };
+        let size = awaiting.head.size() + HELD_OVERHEAD + size;
+        let (account, more) = (awaiting.account(), size.saturating_sub(awaiting.size));
+        self.expect(&account, more)?;
+        if let Some(Stream::Body(awaiting)) = self.streams.get_mut(&id) {
+            awaiting.size += more;
+        }
+        Ok(())
+    }
+
+    /// Counts bytes of a body on its way, if there is room for them: many slow uploads fill the memory too.
+    fn expect(&mut self, account: &Actor, more: usize) -> Result<(), Reply> {
+        if self.awaited.of(account) + more > self.config.max_agent_bytes {
+            return Err(too_many_bodies());
+        }
+        if self.awaited.total + more > self.config.max_parked_bytes {
+            return Err(unavailable("The gateway awaits as many bodies as it can."));
+        }
+        self.awaited.grow(account, more);
+        Ok(())
     }
 
     /// The whole body has come; `None` where the host has lost it.
@@ -110,6 +138,23 @@ impl Gate {
         let body = body.ok_or_else(|| malformed("The gateway could not read the body."));
         let whole = body.and_then(|body| self.check_size(body.len()).map(|()| body));
         whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply)
+    }
+
+    /// The trailers of a request that goes on: the names of those to remove.
+    ///
+    /// What nobody has evaluated must not reach an upstream that reads trailers as headers: names that are reserved, that
+    /// rules or the canonical form look at, and those that are no proper names of headers.
+    pub fn unread_trailers(&self, pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<String> {
+        let looked_at = self.policy.as_deref().map_or(&[][..], |policy| &policy.needs().headers);
+        let names = pairs.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok());
+        names
+            .filter(|name| {
+                is_reserved(name.as_bytes())
+                    || !is_free(name)
+                    || *name == self.config.identity.header
+                    || looked_at.binary_search(name).is_ok()
+            })
+            .collect()
     }
 
     /// Trailers have come behind a body that was awaited: they would not be covered by the digest.
@@ -190,6 +235,10 @@ impl Parsed {
             return Parsed::Unreadable(reply);
         }
         match Json::parse(body).and_then(Json::without_twins) {
+            Ok(json) if policy.body_names().misspelt(&json) => {
+                let detail = "A member of the body has the name of one that the policy looks at, in another case.";
+                Parsed::Unreadable(unreadable(400, detail))
+            }
             Ok(json) => Parsed::Json(json),
             Err(error) => {
                 let detail =
@@ -216,17 +265,26 @@ fn readable(head: &Head) -> Result<(), Reply> {
     }
     let mut parts = head.field("content-type").unwrap_or_default().split(';').map(str::trim);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let json = media == "application/json" || (media.starts_with("application/") && media.ends_with("+json"));
+    let subtype = media.strip_prefix("application/").unwrap_or_default();
+    let json = subtype == "json" || (subtype.ends_with("+json") && subtype.bytes().all(is_plain));
+    // Some servers look for the name of a type anywhere in the field: a parameter is a name, `=` and a value.
     let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-            value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-        }
-        _ => true,
+        Some((name, value)) if name.eq_ignore_ascii_case("charset") => value
+            .strip_prefix('"')
+            .and_then(|value| value.strip_suffix('"'))
+            .unwrap_or(value)
+            .eq_ignore_ascii_case("utf-8"),
+        Some((name, _)) => name.bytes().all(is_plain),
+        None => false,
     });
     if json && utf8 {
         return Ok(());
     }
     refuse("The policy looks into the body; send it as application/json in UTF-8, with a content-type that says so.")
+}
+
+fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-.+_".contains(&byte)
 }
 
 fn pass_or_deny(policy: &Policy, verdict: Verdict) -> Result<Step, Reply> {

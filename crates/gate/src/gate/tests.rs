@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod attributes;
+mod bodies;
 mod fixture;
 mod service;
 mod waiting;
@@ -324,8 +325,9 @@ fn a_token_that_expires_during_the_wait_does_not_pass() {
 
 #[test]
 fn without_room_or_randomness_nothing_is_parked() {
-    let mut desk = Desk::with_policy(|config| config["max_parked_bytes"] = 10.into());
-    let (id, callout) = desk.opening("POST", "/iam/users/7/roles", br#"{"role":"viewer"}"#);
+    let mut desk = Desk::with_policy(|config| config["max_parked_bytes"] = 4_000.into());
+    let body = format!(r#"{{"role":"{}"}}"#, "x".repeat(4_000));
+    let (id, callout) = desk.opening("POST", "/iam/users/7/roles", body.as_bytes());
     let answer = desk.hold_answer(&callout, "pending", 1);
     let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else {
         panic!("parked over the budget")

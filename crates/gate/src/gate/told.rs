@@ -55,6 +55,13 @@ pub(super) fn over_quota(again: u64) -> Reply {
     problem.next(NextAction::Retry).retry_after(again).reply()
 }
 
+/// Bodies of one agent that are on their way fill its share of the room.
+pub(super) fn too_many_bodies() -> Reply {
+    let detail = "Bodies of this agent that have not come whole take too much room. Send fewer at once.";
+    let problem = Problem::new(429, "quota", "Too many bodies at once", detail);
+    problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
+}
+
 pub(super) fn service_unavailable() -> Reply {
     unavailable("The approval service cannot confirm the approval now.")
 }

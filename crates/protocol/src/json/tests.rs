@@ -113,11 +113,88 @@ proptest! {
     }
 }
 
+#[track_caller]
+fn check_second_reading(text: &str, kind: Option<JsonErrorKind>) {
+    let json = Json::parse(text.as_bytes()).unwrap();
+    assert_eq!(json.without_twins().err().map(|error| error.kind), kind, "{text}");
+}
+
 #[test]
 fn keys_that_differ_in_case_only_are_told() {
-    for twins in [r#"{"a":{"Email":1,"email":2}}"#, r#"[{"s":1,"\u017f":2}]"#, r#"{"k":1,"\u212a":2}"#] {
-        let json = Json::parse(twins.as_bytes()).unwrap();
-        assert_eq!(json.without_twins().unwrap_err().kind, JsonErrorKind::TwinKeys, "{twins}");
+    let many: String = (0..40).map(|index| format!(r#""k{index}":1,"#)).collect();
+    for twins in [
+        r#"{"a":{"Email":1,"email":2}}"#,
+        r#"[{"s":1,"\u017f":2}]"#,
+        r#"{"k":1,"\u212a":2}"#,
+        r#"{"stra\u00dfe":1,"STRASSE":2}"#,
+        r#"{"\u00df":1,"\u1e9e":2}"#,
+        r#"{"id":1,"\u0131d":2}"#,
+        r#"{"id":1,"\u0130D":2}"#,
+        r#"{"\u03c3":1,"\u03c2":2}"#,
+        r#"{"\ufb01le":1,"file":2}"#,
+        &format!(r#"{{{many}"K7":2}}"#),
+    ] {
+        check_second_reading(twins, Some(JsonErrorKind::TwinKeys));
     }
-    assert!(Json::parse(br#"{"a":{"b":1},"b":[{"a":2}]}"#).unwrap().without_twins().is_ok());
+    check_second_reading(r#"{"a":{"b":1},"b":[{"a":2}]}"#, None);
+    check_second_reading(&format!(r#"{{{many}"k40":2}}"#), None);
+}
+
+/// The tables of another crate are the oracle: whatever Unicode's simple case folding makes equal is one name here.
+#[test]
+fn folding_makes_equal_what_unicode_makes_equal() {
+    use regex_syntax::hir::{ClassUnicode, ClassUnicodeRange};
+    for character in '\0'..=char::MAX {
+        let mut class = ClassUnicode::new([ClassUnicodeRange::new(character, character)]);
+        class.try_case_fold_simple().unwrap();
+        if class.ranges().len() == 1 && class.ranges()[0].len() == 1 {
+            continue;
+        }
+        let of = |character: char| folded(&format!("a{character}b"));
+        let others = class.ranges().iter().flat_map(|range| range.start()..=range.end());
+        for other in others {
+            assert_eq!(of(other), of(character), "{character:?} and {other:?}");
+        }
+    }
+}
+
+#[test]
+fn what_readers_take_in_two_ways_beyond_the_grammar_is_told() {
+    check_second_reading(r#"[{"__proto__":{"role":"admin"}}]"#, Some(JsonErrorKind::Prototype));
+    check_second_reading(r#"{"constructor":{"prototype":1},"proto":1}"#, None);
+    check_second_reading(r#"{"a":["admin\u0000x"]}"#, Some(JsonErrorKind::Nul));
+    check_second_reading(r#"{"a\u0000":1}"#, Some(JsonErrorKind::Nul));
+    for fine in [
+        "0",
+        "-0",
+        "0.0",
+        "1",
+        "-1.50e1",
+        "10e-1",
+        "18446744073709551615",
+        "-9223372036854775808",
+        "0.30000000000000004",
+        "1e307",
+        "9.9e-306",
+        "10000000000000000000",
+        "0.000001",
+        "0e0",
+        "1.0",
+    ] {
+        check_second_reading(fine, None);
+    }
+    for odd in [
+        "1e400",
+        "-1E+400",
+        "1e-400",
+        "1e99999999999999999999",
+        "100000000000000000000000",
+        "0.123456789012345678",
+        "1000.000000000000001",
+        "0.1e309999",
+        "0.00000000000000000000000000000000000000000001e-300",
+    ] {
+        check_second_reading(odd, Some(JsonErrorKind::Number));
+        check_second_reading(&format!(r#"{{"a":[{odd}]}}"#), Some(JsonErrorKind::Number));
+    }
 }

@@ -83,7 +83,7 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
                     "show": null, "redact": [], "unbind": []}));
                 json!({"requirement": requirements.len() - 1, "wait": 3600})
             });
-            json!({"id": rule["id"], "effect": rule["effect"], "mode": "enforce", "reason": null, "controls": [],
+            json!({"id": rule["id"], "effect": rule["effect"], "mode": rule["mode"].as_str().unwrap_or("enforce"), "reason": null, "controls": [],
                 "hash": hash, "conditions": conditions, "approval": approval})
         })
         .collect();
