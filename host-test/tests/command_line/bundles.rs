@@ -79,7 +79,7 @@ fn a_changed_bundle_and_a_strangers_signature_are_refused() {
     place.write("changed.json", &serde_json::to_string(&signed).unwrap());
     let expected = "changed.json: the signature does not count: the signature does not fit\n";
     place.fails("verify changed.json --keys mine.jwks.json", 1, expected);
-    let expected = "`mine.jwk` is not a set of public keys (JWKS): missing field `keys` at line 1 column";
+    let expected = "`mine.jwk` is not a set of public keys (JWKS): `keys`: missing";
     let outcome = place.run("verify demo.json --keys mine.jwk");
     assert!(outcome.stderr.starts_with(expected), "{}", outcome.stderr);
 }

@@ -97,7 +97,7 @@ impl FromJson for Attribute {
             ("tag", |of| of.read().map(Attribute::Tag)),
             ("mcp_arg", |of| of.read().map(Attribute::McpArg)),
         ];
-        if place.text().is_ok() { place.word(&WORDS) } else { place.variant(&FORMS) }
+        if place.is_text() { place.word(&WORDS) } else { place.variant(&FORMS) }
     }
 }
 

@@ -91,6 +91,10 @@ impl<'a> Place<'a> {
         self.value.ok_or_else(|| self.error("missing"))
     }
 
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, Some(Json::String(_)))
+    }
+
     pub fn text(&self) -> Result<&'a str, ShapeError> {
         if let Some(Json::String(text)) = self.value { Ok(text) } else { Err(self.expected("a text")) }
     }

@@ -35,7 +35,7 @@ impl FromJson for Tool {
 impl FromJson for Kind {
     fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
         const FORMS: [Variant<Kind>; 1] = [("power", |watts| watts.whole().map(Kind::Power))];
-        if place.text().is_ok() { place.word(&[("hand", Kind::Hand)]) } else { place.variant(&FORMS) }
+        if place.is_text() { place.word(&[("hand", Kind::Hand)]) } else { place.variant(&FORMS) }
     }
 }
 
