@@ -97,7 +97,8 @@ mod tests {
     #[test]
     fn no_order_costs_more_than_n_log_n() {
         const COUNT: u32 = 1 << 14;
-        let orders: [(fn(u32) -> u32, u32); 4] = [
+        type Order = fn(u32) -> u32;
+        let orders: [(Order, u32); 4] = [
             (|index| index, 1),
             (|index| COUNT - index, 28),
             (|index| index % 7, 28),
