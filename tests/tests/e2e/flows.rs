@@ -68,7 +68,7 @@ async fn exchange(agent: &Agent, octets: &[u8], is_whole: fn(&[u8]) -> bool) -> 
     for piece in octets.chunks(97) {
         stream.write_all(piece).await.unwrap();
     }
-    let (mut answer, mut buffer) = (Vec::new(), [0; 16 * 1024]);
+    let (mut answer, mut buffer) = (Vec::new(), vec![0; 16 * 1024]);
     let read = async {
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             answer.extend_from_slice(&buffer[..count]);

@@ -1,6 +1,6 @@
 //! End-to-end tests: real Envoy, the compiled filter, the approval service, over public interfaces only.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod answers;
 mod attempts;

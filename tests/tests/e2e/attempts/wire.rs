@@ -42,7 +42,7 @@ async fn exchange(agent: &Agent, request: &[u8]) -> Vec<u8> {
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
     let read = async {
-        let mut buffer = [0; 16 * 1024];
+        let mut buffer = vec![0; 16 * 1024];
         while let Ok(count @ 1..) = stream.read(&mut buffer).await {
             answer.extend_from_slice(&buffer[..count]);
             if is_over(&answer) {
