@@ -15,6 +15,14 @@ const POLICY: &str = include_str!("../../tests/attempts/policy.yaml");
 struct Alone;
 
 impl Host for Alone {
+    fn verify_signature(&mut self, _key: &[u8], _signature: &[u8], _text: &[u8]) -> Option<bool> {
+        None
+    }
+
+    fn peer(&mut self) -> Option<String> {
+        None
+    }
+
     fn nonce(&mut self) -> Option<[u8; 16]> {
         Some([7; 16])
     }

@@ -3,11 +3,15 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use holdgate_gate::{Answer, Callout, Host, Permit, Reply, StreamId};
+use holdgate_gate::{Answer, Callout, Host, Permit, Reply, StreamId, config::KeyPlace};
+use holdgate_protocol::jws::{host_question, host_says_yes};
 use proxy_wasm::{
     hostcalls,
     types::{BufferType, LogLevel, MapType},
 };
+
+/// How long a fetch may take.
+const FETCH: Duration = Duration::from_secs(5);
 
 /// How the approval service is called.
 pub(crate) struct Service {
@@ -31,6 +35,17 @@ impl Host for Proxy {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).ok()?;
         Some(bytes)
+    }
+
+    fn verify_signature(&mut self, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool> {
+        let question = host_question(key, signature, text);
+        call_foreign_function("verify_signature", &question).map(|answer| host_says_yes(&answer))
+    }
+
+    fn peer(&mut self) -> Option<String> {
+        // Set by a filter before this one that asks the proxy whether the certificate was validated (envoy/CONFIGURATION.md).
+        let path = vec!["metadata", "filter_metadata", "holdgate", "peer"];
+        String::from_utf8(hostcalls::get_property(path).ok()??).ok()
     }
 
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
@@ -129,6 +144,19 @@ pub(crate) fn call(service: &Service, callout: &Callout) -> Option<u32> {
     hostcalls::dispatch_http_call(&service.cluster, headers, body, vec![], timeout).ok()
 }
 
+/// Fetches something of a cluster from the context that is active, without the credential, which is none of its business.
+/// `None` where the host refuses at once.
+pub(crate) fn fetch(place: &KeyPlace) -> Option<u32> {
+    let headers = vec![
+        (":method", "GET"),
+        (":path", place.path.as_str()),
+        (":authority", place.authority.as_str()),
+        (":scheme", "https"),
+        ("accept", "application/json"),
+    ];
+    hostcalls::dispatch_http_call(&place.cluster, headers, None, vec![], FETCH).ok()
+}
+
 /// Does something to a stream from the root context, and returns to it. A stream that has ended is left alone.
 pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
     if hostcalls::set_effective_context(stream).is_ok() {
@@ -195,16 +223,24 @@ fn split_pairs(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
     pairs.iter().map(|[name, value]| Some((take(name)?, take(value)?))).collect()
 }
 
-pub(crate) use raw::{header_map, set_property};
+pub(crate) use raw::{call_foreign_function, header_map, set_property};
 
-/// Two host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are
-/// not UTF-8, one on any status but Ok.
+/// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
+/// UTF-8, the others on any status that they do not expect.
 #[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
 mod raw {
     use proxy_wasm::types::MapType;
 
     unsafe extern "C" {
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
+        fn proxy_call_foreign_function(
+            name: *const u8,
+            name_size: usize,
+            argument: *const u8,
+            argument_size: usize,
+            data: *mut *mut u8,
+            size: *mut usize,
+        ) -> u32;
         fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     }
 
@@ -220,6 +256,23 @@ mod raw {
         // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
         let bytes = unsafe { Vec::from_raw_parts(data, size, size) };
         super::split_pairs(&bytes).unwrap_or_default()
+    }
+
+    /// What a function of the host's own answers; `None` where it has none of that name, or the call fails.
+    pub(crate) fn call_foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
+        let mut data = std::ptr::null_mut();
+        let mut size = 0;
+        let (argument, argument_size) = (argument.as_ptr(), argument.len());
+        // SAFETY: the host reads both slices during the call only, and both pointers are to locals that outlive it.
+        let status = unsafe {
+            let (data, size) = (&raw mut data, &raw mut size);
+            proxy_call_foreign_function(name.as_ptr(), name.len(), argument, argument_size, data, size)
+        };
+        if status != 0 || data.is_null() {
+            return if status == 0 { Some(Vec::new()) } else { None };
+        }
+        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
+        Some(unsafe { Vec::from_raw_parts(data, size, size) })
     }
 
     pub(crate) fn set_property(path: &str, value: &[u8]) {

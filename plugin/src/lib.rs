@@ -124,6 +124,10 @@ impl Root {
                 Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
                 Command::Keep(bundle) => host::keep(&shared.kept_as, &bundle),
                 Command::Warn(text) => host::log(LogLevel::Warn, &text),
+                Command::Fetch { call, place } => match host::fetch(&place) {
+                    Some(token) => drop(self.calls.insert(token, call)),
+                    None => self.refused.push(call),
+                },
                 Command::Call { call, callout } => match host::call(&shared.service, &callout) {
                     Some(token) => drop(self.calls.insert(token, call)),
                     None => self.refused.push(call),
@@ -241,7 +245,9 @@ impl HttpContext for Stream {
             Phase::Waiting => {}
         }
         if !shared.gate.borrow().awaits_body(self.id) {
-            return Action::Pause;
+            // The root context may have let it go on while its body was coming.
+            let through = shared.gate.borrow().is_through(self.id);
+            return if through { Action::Continue } else { Action::Pause };
         }
         let step = if end {
             let body = host::request_body(size);
@@ -254,6 +260,9 @@ impl HttpContext for Stream {
 
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         let Some(shared) = self.shared.clone() else { return Action::Pause };
+        if shared.gate.borrow().is_through(self.id) {
+            self.phase = Phase::Passing;
+        }
         match self.phase {
             Phase::Passing => {
                 let unread = shared.gate.borrow().unread_trailers(host::request_trailers());

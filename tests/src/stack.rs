@@ -8,6 +8,7 @@ mod process;
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -48,6 +49,9 @@ pub const PEOPLE: [(&str, &str, &[&str]); 3] = [
 /// The person who answers for [`Stack::agent`]: eligible, and still not able to approve its requests.
 pub const OWNER: &str = "carol";
 
+/// A change of Envoy's configuration.
+pub type Edit = Arc<dyn Fn(&mut Value) + Send + Sync>;
+
 /// What a stack is made of. [`Options::default`] is what most tests want.
 #[derive(Clone)]
 pub struct Options {
@@ -57,6 +61,8 @@ pub struct Options {
     pub plugin: Value,
     /// Whether Envoy speaks HTTP/2 to the sample upstream.
     pub upstream_http2: bool,
+    /// Changes Envoy's configuration before it starts.
+    pub envoy: Option<Edit>,
     /// Envoy's worker threads.
     pub concurrency: u32,
     /// Further arguments of `holdgate-approval serve`.
@@ -73,11 +79,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (policy, tamper, port_base, data) = (None, None, None, None);
+        let (policy, envoy, tamper, port_base, data) = (None, None, None, None, None);
         Options {
             policy,
             plugin: json!({}),
             upstream_http2: false,
+            envoy,
             concurrency: 1,
             serve: Vec::new(),
             tamper,
@@ -146,7 +153,10 @@ impl Stack {
 
         let plugin = plugin_configuration(&issuer, &authors_jwks, &folder, options.plugin)?;
         let seen_as_service = if proxy.is_some() { ports.proxy() } else { ports.service() };
-        let config = envoy::configuration(&places, &ports, seen_as_service, plugin, options.upstream_http2)?;
+        let mut config = envoy::configuration(&places, &ports, seen_as_service, plugin, options.upstream_http2)?;
+        if let Some(edit) = &options.envoy {
+            edit(&mut config);
+        }
         let config = write(&folder.join("envoy.json"), &format!("{config:#}"))?;
         let envoy = envoy::process(&places, &config, options.concurrency, credential, &folder);
 

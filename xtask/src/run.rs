@@ -86,12 +86,16 @@ fn shown(command: &Command) -> String {
 
 /// The builds that the demo and the end-to-end tests share.
 pub(crate) fn build(workspace: &Workspace) -> Result<()> {
-    build_filter(workspace)?;
-    let arguments = ["build", "--workspace", "--exclude", "holdgate-plugin", "--bins"];
+    build_filter(workspace, "holdgate-plugin")?;
+    let arguments = [&["build", "--workspace", "--bins"], NATIVE.as_slice()].concat();
     succeed(&mut cargo_in(&workspace.root, &arguments))
 }
 
-fn build_filter(workspace: &Workspace) -> Result<()> {
-    let arguments = ["build", "--package", "holdgate-plugin", "--profile", "wasm", "--target", "wasm32-wasip1"];
+/// Builds a filter as it is shipped.
+pub(crate) fn build_filter(workspace: &Workspace, package: &str) -> Result<()> {
+    let arguments = ["build", "--package", package, "--profile", "wasm", "--target", "wasm32-wasip1"];
     succeed(&mut cargo_in(&workspace.root, &arguments))
 }
+
+/// Takes the filters out of `--workspace`: they link against a proxy-wasm host.
+pub(crate) const NATIVE: [&str; 4] = ["--exclude", "holdgate-plugin", "--exclude", "holdgate-verify"];

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result};
 
 use crate::{
     fuzz,
-    run::{self, cargo_in, succeed},
+    run::{self, NATIVE, cargo_in, succeed},
     setup::{self, Tools},
     size, tidy,
 };
@@ -40,14 +40,17 @@ pub(crate) fn run() -> ExitCode {
 fn run_with(tools: &Tools, count: &mut Count) {
     let root = &tools.workspace.root;
     let cargo = |arguments: &[&str]| succeed(&mut cargo_in(root, arguments));
-    let native = ["clippy", "--workspace", "--exclude", "holdgate-plugin", "--all-targets", "--", "-D", "warnings"];
-    let wasm = ["clippy", "--package", "holdgate-plugin", "--target", "wasm32-wasip1", "--", "-D", "warnings"];
+    let native = [&["clippy", "--workspace", "--all-targets"], NATIVE.as_slice(), &["--", "-D", "warnings"]].concat();
+    let filters =
+        ["clippy", "--package", "holdgate-plugin", "--package", "holdgate-verify", "--target", "wasm32-wasip1"];
+    let wasm = [filters.as_slice(), &["--", "-D", "warnings"]].concat();
     count_step(count, "formatting", || cargo(&["fmt", "--all", "--check"]));
     count_step(count, "clippy", || cargo(&native));
-    count_step(count, "clippy of the filter", || cargo(&wasm));
+    count_step(count, "clippy of the filters", || cargo(&wasm));
     count_step(count, "tidy", tidy::run);
     count_step(count, "fuzz targets, some seconds each", || fuzz::run(5));
-    if step("build of the filter and the binaries", || run::build(&tools.workspace)).is_none() {
+    let build = || run::build(&tools.workspace).and_then(|()| run::build_filter(&tools.workspace, "holdgate-verify"));
+    if step("build of the filters and the binaries", build).is_none() {
         count.failed += 1;
         return;
     }
@@ -87,7 +90,7 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
 }
 
 fn cargo_test(tools: &Tools) -> Result<Count> {
-    let arguments = ["test", "--workspace", "--exclude", "holdgate-plugin", "--no-fail-fast"];
+    let arguments = [&["test", "--workspace", "--no-fail-fast"], NATIVE.as_slice()].concat();
     let mut command: Command = cargo_in(&tools.workspace.root, &arguments);
     command
         .env("HOLDGATE_ENVOY", &tools.envoy)

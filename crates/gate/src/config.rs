@@ -1,5 +1,7 @@
 //! The plugin's configuration: what stands in the JSON text, and what it resolves to.
 
+mod identity;
+
 use holdgate_engine::Policy;
 use holdgate_protocol::{
     Json,
@@ -8,6 +10,8 @@ use holdgate_protocol::{
     json::{Place, ShapeError},
     jws::Keys,
 };
+
+pub use identity::{Identity, Issuer, KeyPlace, KeySource, Spiffe, Untagged};
 
 /// The checked configuration of a filter.
 #[derive(Debug)]
@@ -69,33 +73,6 @@ pub struct Approval {
     pub timeout: u64,
     /// The `iss` of its grants.
     pub issuer: String,
-}
-
-/// How agents are identified.
-#[derive(Debug)]
-pub struct Identity {
-    /// The header that carries the token; in `authorization` it stands behind `Bearer `.
-    pub header: String,
-    /// Whether the upstream gets the token.
-    pub forward: bool,
-    pub untagged: Untagged,
-    pub issuers: Vec<Issuer>,
-}
-
-/// An issuer of agents' tokens that is trusted.
-#[derive(Debug)]
-pub struct Issuer {
-    pub iss: String,
-    pub aud: String,
-    pub keys: Keys,
-    pub owner_claim: String,
-}
-
-/// What happens to a request without a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untagged {
-    Deny,
-    Evaluate,
 }
 
 /// What happens to routine requests while the feed is stale.
@@ -171,7 +148,7 @@ impl Config {
         let config = Config {
             group: not_empty(&group)?,
             approval: read_approval(&approval)?,
-            identity: read_identity(&identity)?,
+            identity: Identity::read(&identity)?,
             bundle_keys,
             grant_keys: keys(&grant_keys)?,
             policy: policy.given().map(not_empty).transpose()?,
@@ -242,58 +219,6 @@ fn read_approval(place: &Place<'_>) -> Result<Approval, ShapeError> {
         timeout: milliseconds(&timeout, 5)?,
         issuer: not_empty_or(&issuer, "holdgate-approval")?,
     })
-}
-
-fn read_identity(place: &Place<'_>) -> Result<Identity, ShapeError> {
-    const UNTAGGED: [(&str, Untagged); 2] = [("deny", Untagged::Deny), ("evaluate", Untagged::Evaluate)];
-    let [header, forward, untagged, issuers] = place.members(&["header", "forward", "untagged", "issuers"])?;
-    let mut trusted = Vec::<Issuer>::new();
-    for place in issuers.items()? {
-        let issuer = read_issuer(&place)?;
-        if trusted.iter().any(|other| other.iss == issuer.iss) {
-            return Err(place.error(&format!("the issuer `{}` stands there twice", issuer.iss)));
-        }
-        trusted.push(issuer);
-    }
-    if trusted.is_empty() {
-        return Err(issuers.error(EMPTY));
-    }
-    Ok(Identity {
-        header: header.given().map_or_else(|| Ok("authorization".to_owned()), token_header)?,
-        forward: forward.given().map_or(Ok(true), Place::flag)?,
-        untagged: untagged.given().map_or(Ok(Untagged::Deny), |untagged| untagged.word(&UNTAGGED))?,
-        issuers: trusted,
-    })
-}
-
-fn read_issuer(place: &Place<'_>) -> Result<Issuer, ShapeError> {
-    // `owner_issuer`: the issuer of the persons that `owner_claim` names. On the wire an owner is resolved at the token's.
-    let [iss, aud, algs, jwks, owner_claim, owner_issuer] =
-        place.members(&["iss", "aud", "algs", "jwks", "owner_claim", "owner_issuer"])?;
-    if algs.list::<String>()? != ["EdDSA"] {
-        return Err(algs.error("this version verifies [\"EdDSA\"] and nothing else"));
-    }
-    let issuer = Issuer {
-        iss: not_empty(&iss)?,
-        aud: not_empty(&aud)?,
-        keys: keys(&jwks)?,
-        owner_claim: not_empty_or(&owner_claim, "owner")?,
-    };
-    if owner_issuer.optional::<String>()?.is_some_and(|other| other != issuer.iss) {
-        return Err(owner_issuer.error("this version resolves owners at `iss` itself; leave it out"));
-    }
-    Ok(issuer)
-}
-
-fn token_header(place: &Place<'_>) -> Result<String, ShapeError> {
-    let name = place.text()?;
-    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| name.starts_with(prefix))
-        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&name);
-    if taken || !is_lower_case(name) {
-        let mend = "cannot carry a token; use `authorization` or a lower-case name of your own";
-        return Err(place.error(&format!("`{name}` {mend}")));
-    }
-    Ok(name.to_owned())
 }
 
 fn own_header(place: &Place<'_>) -> Result<String, ShapeError> {

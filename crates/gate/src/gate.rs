@@ -6,6 +6,7 @@
 mod arrive;
 mod call;
 mod hold;
+mod keys;
 mod redeem;
 mod root;
 mod told;
@@ -23,7 +24,11 @@ use holdgate_protocol::{
 };
 
 use crate::{
-    Config, Head, Host, Permit, Reply, capture::Redactor, config::AwaitBody, identity::Identity, preference::Preference,
+    Config, Head, Host, Permit, Reply,
+    capture::Redactor,
+    config::{AwaitBody, KeyPlace},
+    identity::{Identities, Identity, IdentityFigures},
+    preference::Preference,
 };
 
 /// The host's number for a stream; never used twice by one VM.
@@ -124,6 +129,11 @@ pub enum Command {
         call: RootCall,
         callout: Callout,
     },
+    /// Fetch a key set. The credential of the approval service does not go there.
+    Fetch {
+        call: RootCall,
+        place: KeyPlace,
+    },
     /// Keep this signed bundle where the next VM finds it ([`Gate::restore`]).
     Keep(Vec<u8>),
     /// A warning for the proxy's log: a sentence without secrets or bodies.
@@ -138,6 +148,10 @@ pub enum RootCall {
     Bundle(Hash),
     Redeem(Vec<Redeeming>),
     Report,
+    /// The keys of an issuer, by its place in the configuration.
+    Keys(usize),
+    /// A call of a stream that was woken by the root context, and so had to be made there.
+    Stream(StreamId),
 }
 
 /// The longest answer to a stream's own callout, in bytes: beyond it there is none.
@@ -151,7 +165,8 @@ impl RootCall {
             RootCall::Bundle(_) => 32 * MEBIBYTE,
             RootCall::State => 8 * MEBIBYTE,
             RootCall::Feed | RootCall::Redeem(_) => 2 * MEBIBYTE,
-            RootCall::Report => STREAM_ANSWER,
+            RootCall::Report | RootCall::Stream(_) => STREAM_ANSWER,
+            RootCall::Keys(_) => holdgate_protocol::jws::MAX_KEY_SET,
         }
     }
 }
@@ -175,6 +190,9 @@ pub struct Gate {
     host: Box<dyn Host>,
     policy: Option<Rc<Policy>>,
     feed: Feed,
+    identities: Identities,
+    /// Streams that wait for the keys of an issuer, with its place in the configuration.
+    awaiting_keys: Vec<(usize, StreamId)>,
     suspended: HashSet<Actor>,
     streams: HashMap<StreamId, Stream>,
     /// Parked streams by the hold that they wait on.
@@ -253,6 +271,10 @@ struct News {
 
 /// A request that waits.
 enum Stream {
+    /// For the keys that its token may be signed with.
+    Keys(Box<AwaitingKeys>),
+    /// For nothing any more: the root context let it go on, and its body may still be coming.
+    Through,
     /// For its body.
     Body(Box<AwaitingBody>),
     /// For the answer to `POST /v1/holds`.
@@ -271,9 +293,20 @@ enum Stream {
     Answered,
 }
 
+/// A request whose token names a key that is not known yet.
+struct AwaitingKeys {
+    head: Head,
+    /// It has no body.
+    end: bool,
+    /// The body, if it has come whole in the meantime.
+    body: Option<Vec<u8>>,
+    /// When the wait ends, in Unix milliseconds.
+    until: u64,
+}
+
 struct AwaitingBody {
     head: Head,
-    identity: Option<Identity>,
+    identity: Option<Rc<Identity>>,
     arrived: u64,
     /// When the whole body must have come, in Unix milliseconds.
     until: u64,
@@ -292,7 +325,7 @@ impl AwaitingBody {
 /// A request that a checkpoint holds, with all that is needed to evaluate and verify it again.
 struct Held {
     head: Head,
-    identity: Identity,
+    identity: Rc<Identity>,
     /// `None` where there was no room to keep it: the stream is not parked then.
     body: Option<Vec<u8>>,
     revision: Hash,
@@ -315,8 +348,10 @@ struct Hold {
 
 impl Gate {
     /// A gate that serves nothing until the first snapshot. `credential` is the gateway's.
-    pub fn new(mut config: Config, credential: &str, host: Box<dyn Host>) -> Self {
+    pub fn new(mut config: Config, credential: &str, mut host: Box<dyn Host>) -> Self {
         Gate {
+            identities: Identities::new(&config.identity, &mut *host),
+            awaiting_keys: Vec::new(),
             policy: config.bundle.take().map(Rc::new),
             redactor: Redactor::new(credential),
             secret: *Hash::of(format!("holdgate attempts\n{credential}").as_bytes()).as_bytes(),
@@ -345,6 +380,11 @@ impl Gate {
     /// How many streams wait for something, and the bytes that are kept for them.
     pub fn parked(&self) -> (usize, usize) {
         (self.streams.len(), self.kept.total + self.awaited.total)
+    }
+
+    /// What became of tokens and keys.
+    pub fn identity_figures(&self) -> IdentityFigures {
+        self.identities.figures
     }
 
     /// How the proxy is to be told to wait for a body.
@@ -380,6 +420,10 @@ impl Gate {
             Stream::Body(awaiting) => {
                 self.deadlines.remove(&(awaiting.until, id));
                 self.awaited.shrink(&awaiting.account(), awaiting.size);
+            }
+            Stream::Keys(awaiting) => {
+                self.deadlines.remove(&(awaiting.until, id));
+                self.awaiting_keys.retain(|(_, other)| *other != id);
             }
             _ => {}
         }

@@ -8,6 +8,14 @@ pub trait Host {
     /// 16 random bytes; `None` where the host has no randomness, and then nothing is held or let through by a grant.
     fn nonce(&mut self) -> Option<[u8; 16]>;
 
+    /// Whether the signature over the text, with SHA-256, was made by the key; `None` where the host cannot tell. The key is
+    /// SubjectPublicKeyInfo in DER, the signature PKCS#1 for RSA and DER for ECDSA.
+    fn verify_signature(&mut self, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool>;
+
+    /// The client certificate of the stream at hand, once the proxy has validated it: the end of its validity in Unix
+    /// seconds, a blank, and its only URI. `None` where there is no certificate, or none that was validated.
+    fn peer(&mut self) -> Option<String>;
+
     /// A value that all workers of the proxy share, with its version for [`Host::share`].
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32);
 

@@ -18,6 +18,7 @@ pub use canonical::{Head, Malformed};
 pub use config::{Config, ConfigError, not_evaluated};
 pub use gate::{Answer, Callout, Command, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId};
 pub use host::Host;
+pub use identity::IdentityFigures;
 pub use permit::Permit;
 pub use reply::Reply;
 pub use view::Parameters;

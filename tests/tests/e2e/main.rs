@@ -5,14 +5,17 @@
 mod answers;
 mod attempts;
 mod cases;
+mod certificates;
 mod common;
 mod configuration;
 mod failures;
 mod flows;
 mod held;
+mod issuers;
 mod mass;
 mod policy;
 mod refusals;
 mod routine;
 mod tampered;
+mod verify;
 mod waiting;

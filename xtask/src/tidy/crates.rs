@@ -8,12 +8,13 @@ use serde_json::Value;
 use crate::run::Workspace;
 
 /// Which of our crates a crate may use: the design's table. A crate that is not here fails the check.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("holdgate-protocol", &[]),
     ("holdgate-engine", &["holdgate-protocol"]),
     ("holdgate-authoring", &["holdgate-engine", "holdgate-protocol"]),
     ("holdgate-gate", &["holdgate-engine", "holdgate-protocol"]),
     ("holdgate-plugin", &["holdgate-gate", "holdgate-engine", "holdgate-protocol"]),
+    ("holdgate-verify", &["holdgate-protocol"]),
     ("holdgate-host-test", &["holdgate-authoring", "holdgate-engine", "holdgate-gate", "holdgate-protocol"]),
     ("holdgate-approval", &["holdgate-protocol"]),
     ("holdgate-playground", &["holdgate-authoring", "holdgate-engine"]),
@@ -32,7 +33,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// The crates that may know the host's interface.
-const KNOWS_PROXY_WASM: [&str; 1] = ["holdgate-plugin"];
+const KNOWS_PROXY_WASM: [&str; 2] = ["holdgate-plugin", "holdgate-verify"];
 
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let packages = workspace.metadata.get("packages").and_then(Value::as_array);

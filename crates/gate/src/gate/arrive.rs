@@ -7,15 +7,15 @@ use super::{
     AwaitingBody, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
     hold::Pending,
     told::{
-        denied_by_policy, malformed, refused, suspended, too_large, too_many_bodies, unauthorized, unavailable,
-        unreadable,
+        denied_by_policy, keys_unavailable, malformed, refused, suspended, too_large, too_many_bodies, unauthorized,
+        unavailable, unreadable,
     },
 };
 use crate::{
     Head, Permit, Reply,
     canonical::{is_free, is_reserved},
     config::{AwaitBody, OnStale, Untagged, Wake},
-    identity::{Identity, IdentityError, identify},
+    identity::{Identity, IdentityError},
     reply::TASKS,
     view::{Parameters, View},
 };
@@ -47,22 +47,24 @@ impl Gate {
         Step::Reply(malformed("A request with a body needs a content-length here."))
     }
 
-    fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
+    pub(super) fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
         let Some(policy) = self.policy.clone().filter(|_| self.feed.cursor.is_some()) else {
             return Err(unavailable("The gateway has no policy in force yet."));
         };
         self.refuse_stale(now)?;
-        let identity = match identify(&self.config.identity, &head, now / 1000) {
+        let identity = match self.identities.identify(&self.config.identity, &head, now, &mut *self.host) {
             Ok(identity) => Some(identity),
+            Err(IdentityError::AwaitKeys(issuer)) => return self.await_keys(now, id, issuer, head, end),
+            Err(IdentityError::KeysUnavailable) => return Err(keys_unavailable()),
             Err(IdentityError::Missing) if self.config.identity.untagged == Untagged::Evaluate => None,
             Err(error) => return Err(unauthorized(&error)),
         };
-        self.refuse_suspended(identity.as_ref())?;
+        self.refuse_suspended(identity.as_deref())?;
         if let Some(hold) = head.path.strip_prefix(TASKS) {
-            return self.ask_task(now, id, &head, hold, identity.as_ref());
+            return self.ask_task(now, id, &head, hold, identity.as_deref());
         }
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
-        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
         match policy.evaluate_head(&view.request(Body::Unread)) {
             HeadVerdict::Decided(Verdict::Hold(_)) => {}
             HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
@@ -93,11 +95,19 @@ impl Gate {
 
     /// Whether the stream waits for the rest of its body.
     pub fn awaits_body(&self, id: StreamId) -> bool {
-        matches!(self.streams.get(&id), Some(Stream::Body(_)))
+        matches!(self.streams.get(&id), Some(Stream::Body(_) | Stream::Keys(_)))
+    }
+
+    /// Whether the root context has let the stream go on, so that what is left of its body follows.
+    pub fn is_through(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Through))
     }
 
     /// So many bytes of the body have come, and more may follow.
     pub fn body_so_far(&mut self, id: StreamId, size: usize) -> Step {
+        if let Some(Stream::Keys(_)) = self.streams.get(&id) {
+            return self.body_before_keys(id, size);
+        }
         match self.check_size(size).and_then(|()| self.count_body(id, size)) {
             Ok(()) => Step::Await,
             Err(reply) => {
@@ -132,6 +142,9 @@ impl Gate {
 
     /// The whole body has come; `None` where the host has lost it.
     pub fn body(&mut self, now: u64, id: StreamId, body: Option<Vec<u8>>) -> Step {
+        if let Some(Stream::Keys(_)) = self.streams.get(&id) {
+            return self.whole_body_before_keys(id, body);
+        }
         let Some(Stream::Body(awaiting)) = self.take_if(id, |stream| matches!(stream, Stream::Body(_))) else {
             return Step::Await;
         };
@@ -159,8 +172,10 @@ impl Gate {
 
     /// Trailers have come behind a body that was awaited: they would not be covered by the digest.
     pub fn trailers(&mut self, id: StreamId) -> Step {
-        self.take_if(id, |_| true);
-        Step::Reply(malformed("A request whose body is inspected or held cannot have trailers."))
+        match self.take_if(id, |_| true) {
+            Some(Stream::Keys(_)) => Step::Reply(keys_unavailable()),
+            _ => Step::Reply(malformed("A request whose body is inspected or held cannot have trailers.")),
+        }
     }
 
     pub(super) fn check_size(&self, size: usize) -> Result<(), Reply> {
@@ -175,9 +190,9 @@ impl Gate {
         let AwaitingBody { head, identity, arrived, .. } = awaiting;
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
         self.refuse_stale(now)?;
-        self.refuse_lapsed(now, identity.as_ref())?;
+        self.refuse_lapsed(now, identity.as_deref())?;
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
-        let view = View::new(policy.needs(), &head, &parameters, identity.as_ref(), now).map_err(refused)?;
+        let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
         let needed = policy.evaluate_head(&view.request(Body::Unread)) == HeadVerdict::NeedsBody;
         let parsed = Parsed::of(&policy, &head, &body);
         if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {

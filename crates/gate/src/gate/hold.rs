@@ -1,5 +1,7 @@
 //! A held request: its hold at the approval service, its wait, what follows a decision, its outcome.
 
+use std::rc::Rc;
+
 use holdgate_engine::{Checkpoint, Policy, Verdict};
 use holdgate_protocol::{
     b64url,
@@ -29,7 +31,7 @@ use crate::{
 /// A request that is about to be held.
 pub(super) struct Pending {
     pub(super) head: Head,
-    pub(super) identity: Identity,
+    pub(super) identity: Rc<Identity>,
     pub(super) body: Vec<u8>,
     pub(super) arrived: u64,
 }
@@ -254,7 +256,8 @@ impl Gate {
                 self.outcomes.push(Outcome { hold, attempt, forwarded: true, status: None });
             }
             // A redemption on its way is accounted for when its answer comes.
-            Some(Stream::Redeeming(..) | Stream::Body(_) | Stream::Task(_) | Stream::Answered) | None => {}
+            Some(Stream::Redeeming(..)) => {}
+            Some(Stream::Keys(_) | Stream::Body(_) | Stream::Task(_) | Stream::Through | Stream::Answered) | None => {}
         }
     }
 

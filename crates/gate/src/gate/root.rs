@@ -12,7 +12,7 @@ use holdgate_protocol::{
 use super::{
     Answer, COMPARE_AGAIN, Clock, Command, Gate, MAX_NEWS, MAX_REPLIES, MAX_WOKEN, NEWS_KEPT, News, RETRY, RootCall,
     SKEWED_AGAIN, Stream, StreamId, call,
-    told::{ended_reply, late_body, ticket},
+    told::{ended_reply, keys_unavailable, late_body, ticket},
 };
 use crate::Reply;
 
@@ -26,6 +26,7 @@ impl Gate {
         for call in refused {
             self.take_answer(now, call, None, &mut commands);
         }
+        self.identities.sweep(now);
         self.end_waits(now);
         self.wake(now, &mut commands);
         self.poll(now, &mut commands);
@@ -61,6 +62,11 @@ impl Gate {
             RootCall::Bundle(wanted) => self.install(now, &wanted, answer, commands),
             RootCall::Redeem(asked) => self.redeemed(now, asked, answer, commands),
             RootCall::Report => {}
+            RootCall::Keys(issuer) => self.keys_came(now, issuer, answer, commands),
+            RootCall::Stream(id) => {
+                let step = self.stream_answer(now, id, answer.cloned());
+                self.carry_out(id, step, commands);
+            }
         }
     }
 
@@ -74,6 +80,8 @@ impl Gate {
             };
             commands.push(Command::Call { call, callout });
         }
+        let keys = self.identities.due(now).map(|(issuer, place)| (RootCall::Keys(issuer), place.clone()));
+        commands.extend(keys.map(|(call, place)| Command::Fetch { call, place }));
         if let Some(wanted) = self.feed.wanted
             && !self.feed.fetching
             && now >= self.feed.fetch_at
@@ -103,6 +111,7 @@ impl Gate {
         (self.feed.cursor, self.feed.base) = (Some(state.seq), state.seq);
         self.feed.fresh_at = now;
         self.suspended = state.suspended.into_iter().collect();
+        self.identities.forget(&self.suspended);
         if let Some(policy) = state.policy {
             self.want(policy.rev, policy.serial);
         }
@@ -122,10 +131,12 @@ impl Gate {
         self.feed.cursor = Some(page.next);
         self.feed.fresh_at = now;
         self.feed.lost = false;
+        let mut suspends = false;
         for item in page.items {
             match item {
                 FeedItem::Hold { seq, hold, state, .. } => self.decided(now, seq, hold, state),
                 FeedItem::Agent { iss, sub, suspended: true, .. } => {
+                    suspends = true;
                     self.suspended.insert(Actor { iss, sub });
                 }
                 FeedItem::Agent { iss, sub, suspended: false, .. } => {
@@ -134,6 +145,9 @@ impl Gate {
                 FeedItem::Policy { rev, serial, .. } => self.want(rev, serial),
                 FeedItem::Unknown => {}
             }
+        }
+        if suspends {
+            self.identities.forget(&self.suspended);
         }
     }
 
@@ -249,9 +263,10 @@ impl Gate {
 
     /// The inline wait is over, and the hold stays pending; or a body has not come in time.
     fn end_wait(&mut self, id: StreamId) {
-        match self.take_if(id, |stream| matches!(stream, Stream::Parked(..) | Stream::Body(_))) {
+        match self.take_if(id, |stream| matches!(stream, Stream::Parked(..) | Stream::Body(_) | Stream::Keys(_))) {
             Some(Stream::Parked(held, hold)) => self.answer(id, ticket(&held, &hold)),
             Some(Stream::Body(_)) => self.answer(id, late_body()),
+            Some(Stream::Keys(_)) => self.answer(id, keys_unavailable()),
             _ => {}
         }
     }

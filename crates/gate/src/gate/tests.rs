@@ -17,9 +17,10 @@ use super::*;
 mod attributes;
 mod bodies;
 mod fixture;
+mod keys;
 mod service;
 mod waiting;
-use fixture::{Desk, TestHost, method, problem, value};
+use fixture::{Desk, NOW, TestHost, method, problem, value};
 
 #[test]
 fn nothing_is_served_before_the_first_snapshot_and_policy() {

@@ -27,6 +27,11 @@ pub(super) fn unavailable(detail: &str) -> Reply {
     problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
 }
 
+/// Nothing can be said of a token whose issuer's keys are not there.
+pub(super) fn keys_unavailable() -> Reply {
+    unavailable("The keys of the token's issuer cannot be had now.")
+}
+
 /// A body that rules look into and that has no single reading.
 pub(super) fn unreadable(status: u16, detail: &str) -> Reply {
     Problem::new(status, "unreadable", "Unreadable body", detail).reply()

@@ -22,6 +22,14 @@ pub(super) struct Driver {
 struct Alone;
 
 impl Host for Alone {
+    fn verify_signature(&mut self, _key: &[u8], _signature: &[u8], _text: &[u8]) -> Option<bool> {
+        None
+    }
+
+    fn peer(&mut self) -> Option<String> {
+        None
+    }
+
     fn nonce(&mut self) -> Option<[u8; 16]> {
         Some([7; 16])
     }

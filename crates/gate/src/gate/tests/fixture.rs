@@ -5,7 +5,7 @@ use super::*;
 pub(super) const NOW: u64 = 1_790_000_000_000;
 pub(super) const AUTHOR: u8 = 1;
 pub(super) const GRANT: u8 = 2;
-const ISSUER: u8 = 3;
+pub(super) const ISSUER: u8 = 3;
 
 pub(super) struct Desk {
     pub(super) gate: Gate,
@@ -98,12 +98,13 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
 pub(super) struct TestHost {
     pub(super) random: bool,
     pub(super) nonces: u8,
+    pub(super) peer: Option<String>,
     pub(super) shared: HashMap<String, (Vec<u8>, u32)>,
 }
 
 impl Default for TestHost {
     fn default() -> Self {
-        TestHost { random: true, nonces: 0, shared: HashMap::new() }
+        TestHost { random: true, nonces: 0, peer: None, shared: HashMap::new() }
     }
 }
 
@@ -111,6 +112,14 @@ impl Host for TestHost {
     fn nonce(&mut self) -> Option<[u8; 16]> {
         self.nonces = self.nonces.wrapping_add(1);
         self.random.then_some([self.nonces; 16])
+    }
+
+    fn verify_signature(&mut self, _key: &[u8], _signature: &[u8], _text: &[u8]) -> Option<bool> {
+        None
+    }
+
+    fn peer(&mut self) -> Option<String> {
+        self.peer.clone()
     }
 
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
@@ -320,7 +329,7 @@ impl Desk {
                     let answer = self.redemptions(&callout);
                     commands.extend(self.gate.root_answer(self.now, call, answer));
                 }
-                Command::Call { .. } | Command::Keep(_) => {}
+                Command::Call { .. } | Command::Fetch { .. } | Command::Keep(_) => {}
             }
         }
         done
