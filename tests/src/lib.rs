@@ -1,6 +1,7 @@
 //! The whole product as real processes, for end-to-end tests and for the demo; and the people and programs around it.
 
 pub mod agent;
+pub mod bench;
 pub mod certificates;
 mod clock;
 pub mod demo;

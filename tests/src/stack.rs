@@ -104,6 +104,8 @@ pub struct Stack {
     pub envoy: Process,
     passwords: Vec<(&'static str, String)>,
     publisher: String,
+    credential: String,
+    plugin: Value,
     places: Places,
     folder: PathBuf,
     _proxy: Option<Proxy>,
@@ -153,12 +155,13 @@ impl Stack {
 
         let plugin = plugin_configuration(&issuer, &authors_jwks, &folder, options.plugin)?;
         let seen_as_service = if proxy.is_some() { ports.proxy() } else { ports.service() };
-        let mut config = envoy::configuration(&places, &ports, seen_as_service, plugin, options.upstream_http2)?;
+        let mut config =
+            envoy::configuration(&places, &ports, seen_as_service, plugin.clone(), options.upstream_http2)?;
         if let Some(edit) = &options.envoy {
             edit(&mut config);
         }
         let config = write(&folder.join("envoy.json"), &format!("{config:#}"))?;
-        let envoy = envoy::process(&places, &config, options.concurrency, credential, &folder);
+        let envoy = envoy::process("envoy", &places, &config, options.concurrency, credential.clone(), &folder);
 
         let folder = folder.clone();
         let mut stack = Stack {
@@ -169,6 +172,8 @@ impl Stack {
             envoy,
             passwords,
             publisher,
+            credential,
+            plugin,
             places,
             folder,
             _proxy: proxy,
@@ -239,6 +244,41 @@ impl Stack {
         let to = format!("http://{}", self.ports.people());
         let credential = [("HOLDGATE_PUBLISHER_CREDENTIAL", self.publisher.as_str())];
         self.places.holdgate_with(&["publish", &bundle, "--to", &to, "--yes"], &credential)
+    }
+
+    /// Another Envoy with one worker beside the stack's, not started, and its ports: the same but for what `plugin` sets over
+    /// the plugin configuration, and what `edit` does to Envoy's.
+    pub fn another_envoy(
+        &self,
+        name: &'static str,
+        plugin: Value,
+        edit: impl FnOnce(&mut Value) -> Result<()>,
+    ) -> Result<(Process, Ports)> {
+        let ports = Ports::choose(None)?;
+        let mut all = self.plugin.clone();
+        merge(&mut all, plugin);
+        let mut config = envoy::configuration(&self.places, &ports, self.ports.service(), all, false)?;
+        edit(&mut config)?;
+        let config = write(&self.folder.join(format!("{name}.json")), &config.to_string())?;
+        Ok((envoy::process(name, &self.places, &config, 1, self.credential.clone(), &self.folder), ports))
+    }
+
+    /// Compiles and signs a rule file; the bundle as it stands in a plugin configuration.
+    pub fn bundle(&self, policy: &str, serial: &str) -> Result<Value> {
+        let rules = write(&self.folder.join("bundle.yaml"), policy)?;
+        let bundle = self.folder.join("bundle.jcs");
+        // What an earlier call wrote has another content under the same serial.
+        if bundle.exists() {
+            std::fs::remove_file(&bundle)?;
+        }
+        let key = text(&self.folder.join("keys/authors.jwk"));
+        self.places.holdgate(&["build", &text(&rules), "--out", &text(&bundle), "--serial", serial, "--sign", &key])?;
+        Ok(serde_json::from_slice(&std::fs::read(bundle)?)?)
+    }
+
+    /// Where the stack's files are.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The service's own key for grants, as whoever stole it would have it.

@@ -3,6 +3,7 @@
 mod bench;
 mod demo;
 mod fuzz;
+mod gateway;
 mod run;
 mod setup;
 mod size;
@@ -17,7 +18,9 @@ usage: cargo xtask COMMAND
   demo [--script] [--port-base N]   build everything and start it: sample upstream, approval service, Envoy
   test                              formatting, lints, tidy, unit tests, end-to-end tests on real Envoy
   fuzz [--seconds N]                each fuzz target for N seconds (default 60)
-  bench                             the benchmarks, with their figures
+  bench                             the benchmarks of the crates and of the command line, with their figures
+  bench gateway [--quick] [--rounds N] [--requests N] [--parked N]
+                                    what the gateway costs on real Envoy, beside other filters
   tidy                              only the checks of the layout and of the documents
   setup                             only fetch what the other commands need
 
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         ["fuzz"] => fuzz::run(60),
         ["fuzz", "--seconds", seconds] if seconds.parse::<u64>().is_ok() => fuzz::run(seconds.parse().unwrap_or(60)),
         ["bench"] => bench::run(),
+        ["bench", "gateway", options @ ..] => gateway::run(options),
         ["tidy"] => tidy::run(),
         ["setup"] => setup::run().map(|_| ()),
         ["help" | "--help" | "-h"] => {

@@ -41,6 +41,11 @@ impl Workspace {
     pub(crate) fn filter(&self) -> PathBuf {
         self.target.join("wasm32-wasip1/wasm/holdgate.wasm")
     }
+
+    /// Where the compiled filter is that does nothing.
+    pub(crate) fn noop_filter(&self) -> PathBuf {
+        self.target.join("wasm32-wasip1/wasm/noop.wasm")
+    }
 }
 
 fn cargo() -> std::ffi::OsString {
@@ -98,4 +103,5 @@ pub(crate) fn build_filter(workspace: &Workspace, package: &str) -> Result<()> {
 }
 
 /// Takes the filters out of `--workspace`: they link against a proxy-wasm host.
-pub(crate) const NATIVE: [&str; 4] = ["--exclude", "holdgate-plugin", "--exclude", "holdgate-verify"];
+pub(crate) const NATIVE: [&str; 6] =
+    ["--exclude", "holdgate-plugin", "--exclude", "holdgate-noop", "--exclude", "holdgate-verify"];

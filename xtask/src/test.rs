@@ -41,8 +41,8 @@ fn run_with(tools: &Tools, count: &mut Count) {
     let root = &tools.workspace.root;
     let cargo = |arguments: &[&str]| succeed(&mut cargo_in(root, arguments));
     let native = [&["clippy", "--workspace", "--all-targets"], NATIVE.as_slice(), &["--", "-D", "warnings"]].concat();
-    let filters =
-        ["clippy", "--package", "holdgate-plugin", "--package", "holdgate-verify", "--target", "wasm32-wasip1"];
+    let filters = ["holdgate-plugin", "holdgate-noop", "holdgate-verify"].map(|filter| ["--package", filter]).concat();
+    let filters = [&["clippy", "--target", "wasm32-wasip1"], filters.as_slice()].concat();
     let wasm = [filters.as_slice(), &["--", "-D", "warnings"]].concat();
     count_step(count, "formatting", || cargo(&["fmt", "--all", "--check"]));
     count_step(count, "clippy", || cargo(&native));

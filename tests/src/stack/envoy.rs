@@ -43,7 +43,14 @@ pub(super) fn configuration(
 }
 
 /// Envoy as a process of its own beside others of its kind; it gets the credential by its environment.
-pub(super) fn process(places: &Places, config: &Path, concurrency: u32, credential: String, logs: &Path) -> Process {
+pub(super) fn process(
+    name: &'static str,
+    places: &Places,
+    config: &Path,
+    concurrency: u32,
+    credential: String,
+    logs: &Path,
+) -> Process {
     let concurrency = concurrency.to_string();
     let arguments = [
         "--config-path",
@@ -64,7 +71,7 @@ pub(super) fn process(places: &Places, config: &Path, concurrency: u32, credenti
         "2",
     ];
     let arguments = arguments.map(str::to_owned).to_vec();
-    let process = Process::new("envoy", places.envoy.clone(), arguments, logs);
+    let process = Process::new(name, places.envoy.clone(), arguments, logs);
     process.environment("HOLDGATE_GATEWAY_CREDENTIAL", credential)
 }
 

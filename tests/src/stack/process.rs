@@ -51,6 +51,11 @@ impl Process {
         Ok(())
     }
 
+    /// The id of the process, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
     /// An error, with the end of the log, if the process has ended by itself.
     pub fn check(&mut self) -> Result<()> {
         let ended = match &mut self.child {

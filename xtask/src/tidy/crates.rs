@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::run::Workspace;
 
 /// Which of our crates a crate may use: the design's table. A crate that is not here fails the check.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("holdgate-protocol", &[]),
     ("holdgate-engine", &["holdgate-protocol"]),
     ("holdgate-authoring", &["holdgate-engine", "holdgate-protocol"]),
@@ -29,11 +29,12 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "holdgate-protocol",
         ],
     ),
+    ("holdgate-noop", &[]),
     ("xtask", &[]),
 ];
 
 /// The crates that may know the host's interface.
-const KNOWS_PROXY_WASM: [&str; 2] = ["holdgate-plugin", "holdgate-verify"];
+const KNOWS_PROXY_WASM: [&str; 3] = ["holdgate-plugin", "holdgate-noop", "holdgate-verify"];
 
 pub(crate) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     let packages = workspace.metadata.get("packages").and_then(Value::as_array);
