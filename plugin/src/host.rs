@@ -3,11 +3,11 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use holdgate_gate::{Answer, Callout, Host, Permit, Reply, StreamId, config::KeyPlace};
+use holdgate_gate::{Answer, Callout, Change, Figure, Host, Permit, Reply, StreamId, config::KeyPlace};
 use holdgate_protocol::jws::{host_question, host_says_yes};
 use proxy_wasm::{
     hostcalls,
-    types::{BufferType, LogLevel, MapType},
+    types::{BufferType, LogLevel, MapType, MetricType},
 };
 
 /// How long a fetch may take.
@@ -130,7 +130,7 @@ pub(crate) fn answer(headers: usize, body: usize, limit: usize) -> Option<Answer
 
 /// Calls the approval service from the context that is active; `None` where the host refuses at once.
 pub(crate) fn call(service: &Service, callout: &Callout) -> Option<u32> {
-    let headers = vec![
+    let mut headers = vec![
         (":method", callout.method),
         (":path", callout.path.as_str()),
         (":authority", service.authority.as_str()),
@@ -138,6 +138,7 @@ pub(crate) fn call(service: &Service, callout: &Callout) -> Option<u32> {
         ("authorization", service.authorization.as_str()),
         ("content-type", "application/json"),
     ];
+    headers.extend(callout.trace.iter().map(|(name, value)| (*name, value.as_str())));
     let body = Some(callout.body.as_slice()).filter(|body| !body.is_empty());
     // Less than a millisecond would mean that there is no time-out.
     let timeout = Duration::from_millis(callout.timeout.max(1));
@@ -183,8 +184,35 @@ pub(crate) fn mark(permit: Permit) {
 /// Answers the stream at hand in place of the upstream.
 pub(crate) fn reply(reply: &Reply) {
     decision(reply.decision);
+    if let Some(rule) = &reply.rule {
+        set_property("holdgate.rule", rule.as_bytes());
+    }
     let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let _sent = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
+}
+
+/// Metrics of this VM by their names, as they come up; the gate bounds how many there are.
+#[derive(Default)]
+pub(crate) struct Metrics(Vec<(String, u32)>);
+
+impl Metrics {
+    pub(crate) fn tell(&mut self, figure: Figure) {
+        let Figure { name, change } = figure;
+        let kind = if matches!(change, Change::Add(_)) { MetricType::Counter } else { MetricType::Gauge };
+        let id = match self.0.iter().find(|(known, _)| *known == name) {
+            Some((_, id)) => *id,
+            None => {
+                let Ok(id) = hostcalls::define_metric(kind, &name) else { return };
+                self.0.push((name, id));
+                id
+            }
+        };
+        let _told = match change {
+            Change::Add(by) => hostcalls::increment_metric(id, by.cast_signed()),
+            Change::Shift(by) => hostcalls::increment_metric(id, by),
+            Change::Set(value) => hostcalls::record_metric(id, value),
+        };
+    }
 }
 
 /// Answers where the filter has no configuration.

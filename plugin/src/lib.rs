@@ -22,7 +22,16 @@ const CREDENTIAL: &str = "HOLDGATE_GATEWAY_CREDENTIAL";
 
 proxy_wasm::main! {{
     proxy_wasm::set_log_level(LogLevel::Info);
-    proxy_wasm::set_root_context(|id| Box::new(Root { id, gate: None, vm_configuration: Vec::new(), calls: HashMap::new(), refused: Vec::new() }));
+    proxy_wasm::set_root_context(|id| {
+        Box::new(Root {
+            id,
+            gate: None,
+            vm_configuration: Vec::new(),
+            calls: HashMap::new(),
+            refused: Vec::new(),
+            metrics: Default::default(),
+        })
+    });
 }}
 
 /// What the streams of a root context share.
@@ -41,6 +50,7 @@ struct Root {
     calls: HashMap<u32, RootCall>,
     /// Calls that the host would not make; the gate hears of them at the next tick.
     refused: Vec<RootCall>,
+    metrics: host::Metrics,
 }
 
 impl Context for Root {
@@ -123,6 +133,7 @@ impl Root {
                 Command::Forward { stream, permit } => host::in_stream(stream, self.id, || host::resume(permit)),
                 Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
                 Command::Keep(bundle) => host::keep(&shared.kept_as, &bundle),
+                Command::Measure(figure) => self.metrics.tell(figure),
                 Command::Warn(text) => host::log(LogLevel::Warn, &text),
                 Command::Fetch { call, place } => match host::fetch(&place) {
                     Some(token) => drop(self.calls.insert(token, call)),

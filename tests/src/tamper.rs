@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::{Context as _, Result, ensure};
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Bytes, body::Incoming, service::service_fn};
+use hyper::{HeaderMap, Request, Response, body::Bytes, body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -18,6 +18,7 @@ use crate::http::{Payload, exchange};
 pub struct Exchange {
     /// Path and query.
     pub target: String,
+    pub headers: HeaderMap,
     pub request: Bytes,
     pub status: u16,
     pub answer: Bytes,
@@ -71,7 +72,9 @@ async fn forward(request: Request<Incoming>, service: SocketAddr, hook: Hook) ->
         onward = onward.header("content-length", body.len());
     }
     let answer = exchange(service, onward.body(Payload::whole(body.clone()))?).await?;
-    let mut exchange = Exchange { target, request: body, status: answer.status, answer: answer.body, reset: false };
+    let headers = head.headers;
+    let mut exchange =
+        Exchange { target, headers, request: body, status: answer.status, answer: answer.body, reset: false };
     // A hook may keep an answer back; the other streams of its connection go on.
     let exchange = tokio::task::spawn_blocking(move || {
         hook(&mut exchange);

@@ -199,6 +199,8 @@ impl Conditions {
     }
 
     /// What one entry says, `when` included.
+    // Evaluated from several places, and large: once is enough of it in the filter.
+    #[inline(never)]
     pub(crate) fn entry_truth(&self, entry: &[Atom], effect: Effect, request: &Request<'_>) -> Truth {
         if effect == Effect::Allow && request.agent.is_none() && !opens_for_everybody(entry) {
             return Truth::False;
@@ -277,6 +279,11 @@ impl Expr {
 }
 
 impl Atom {
+    /// The place of the counter that it looks at.
+    pub(crate) fn counter(&self) -> Option<usize> {
+        if let Atom::Rate(rate) = self { Some(rate.slot) } else { None }
+    }
+
     /// The attributes that the atom looks at.
     pub fn attributes(&self) -> impl Iterator<Item = &Attribute> {
         let (first, second) = match self {

@@ -25,6 +25,10 @@ pub struct Policy {
     counters: Vec<Counter>,
     body_names: Names,
     argument_names: Names,
+    /// The rules in shadow mode.
+    shadow: Vec<RuleIndex>,
+    /// For each rule whether it asks for a verified tag.
+    by_model: Vec<bool>,
     /// What [`Policy::rule`] answers for an index that another policy made.
     stranger: CompiledRule,
 }
@@ -54,6 +58,13 @@ pub type CompiledRule = Rule<Conditions>;
 /// The place of a rule in the policy that gave the verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleIndex(usize);
+
+impl RuleIndex {
+    /// Its place among [`Policy::rules`].
+    pub fn place(self) -> usize {
+        self.0
+    }
+}
 
 /// What the policy says about a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +169,9 @@ impl Policy {
             .collect();
         let atoms = |entry: &Entry| bundle.rules.get(entry.rule.0)?.conditions.any.get(entry.entry).map(Vec::as_slice);
         let index = Index::new(entries.iter().map(|entry| atoms(entry).unwrap_or_default()));
+        let shadow = (0..).map(RuleIndex).zip(&bundle.rules).filter(|(_, rule)| rule.mode == Mode::Shadow);
+        let shadow = shadow.map(|(rule, _)| rule).collect();
+        let by_model = bundle.rules.iter().map(|rule| rule.conditions.atoms().any(asks_a_model)).collect();
         Ok(Policy {
             reference: PolicyRef { id: bundle.id, rev: bundle::revision(bytes), serial: bundle.serial },
             needs: bundle.needs,
@@ -168,6 +182,8 @@ impl Policy {
             entries,
             index,
             counters,
+            shadow,
+            by_model,
             stranger: stranger(),
         })
     }
@@ -202,6 +218,11 @@ impl Policy {
         &self.rules
     }
 
+    /// All rules with their indices.
+    pub fn indexed(&self) -> impl Iterator<Item = (RuleIndex, &CompiledRule)> {
+        (0..).map(RuleIndex).zip(&self.rules)
+    }
+
     /// The requirement of a rule that holds.
     pub fn requirement(&self, rule: &CompiledRule) -> Option<&Requirement> {
         self.requirements.get(rule.approval?.requirement)
@@ -227,12 +248,44 @@ impl Policy {
         sorted_set(rules)
     }
 
+    /// Calls `found` with the place of each counter that counts this request, shadow rules included, and with whether a
+    /// body that has not been read may still say that it does not. A place may come twice.
+    pub fn counting(&self, request: &Request<'_>, found: &mut dyn FnMut(usize, bool)) {
+        let unlimited = Request { rates: &[], ..*request };
+        let mut look = |rule: &CompiledRule, atoms: &[Atom]| {
+            let Some(slot) = atoms.iter().find_map(Atom::counter) else { return };
+            match rule.conditions.entry_truth(atoms, rule.effect, &unlimited) {
+                Truth::False => {}
+                truth => found(slot, truth == Truth::Pending),
+            }
+        };
+        self.visit(request, |_, rule, atoms| look(rule, atoms));
+        for rule in self.shadow.iter().map(|index| self.rule(*index)) {
+            rule.conditions.any.iter().for_each(|atoms| look(rule, atoms));
+        }
+    }
+
     /// The rules in shadow mode that would have applied.
     pub fn shadow(&self, request: &Request<'_>) -> impl Iterator<Item = RuleIndex> {
-        let rules = (0..).map(RuleIndex).zip(&self.rules).filter(|(_, rule)| rule.mode == Mode::Shadow);
-        rules
-            .filter(|(_, rule)| matches(rule.effect, rule.conditions.truth(rule.effect, request)))
-            .map(|(index, _)| index)
+        self.shadow_truths(request).filter(|(effect, truth, _)| matches(*effect, *truth)).map(|(.., rule)| rule)
+    }
+
+    /// Those of [`Policy::shadow`] that would have applied with any body, where it has not been read.
+    pub fn shadow_by_head(&self, request: &Request<'_>) -> impl Iterator<Item = RuleIndex> {
+        let known = self.shadow_truths(request).filter(|(_, truth, _)| *truth != Truth::Pending);
+        known.filter(|(effect, truth, _)| matches(*effect, *truth)).map(|(.., rule)| rule)
+    }
+
+    fn shadow_truths(&self, request: &Request<'_>) -> impl Iterator<Item = (Effect, Truth, RuleIndex)> {
+        self.shadow.iter().map(|index| {
+            let rule = self.rule(*index);
+            (rule.effect, rule.conditions.truth(rule.effect, request), *index)
+        })
+    }
+
+    /// Whether a rule asks for a verified tag, so that a model has a part in what it decides.
+    pub fn is_by_model(&self, rule: RuleIndex) -> bool {
+        self.by_model.get(rule.0).copied().unwrap_or_default()
     }
 
     /// Decides without the body, or says that the body is needed. Allocates nothing.
@@ -371,6 +424,10 @@ fn matches(effect: Effect, truth: Truth) -> bool {
         Truth::False => false,
         Truth::Unknown | Truth::Pending => effect != Effect::Allow,
     }
+}
+
+fn asks_a_model(atom: &Atom) -> bool {
+    atom.attributes().any(|attribute| matches!(attribute, Attribute::Tag(Tag { source: Source::Claim(_), .. })))
 }
 
 /// Gives each rate its place, in the order of the policy.

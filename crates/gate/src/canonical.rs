@@ -45,7 +45,7 @@ const HOSTS: [&str; 6] =
     ["host", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
 
 /// The head of a request in canonical form.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
     pub method: String,
     pub scheme: String,

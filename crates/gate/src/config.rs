@@ -192,7 +192,7 @@ impl Config {
 ///
 /// It refuses such a policy: if it let the atoms be unknown it would hold or deny everything that the rules are near to.
 pub fn not_evaluated(needs: &Needs) -> impl Iterator<Item = &'static str> {
-    let all = [(needs.mcp, "mcp"), (needs.rates, "rate")];
+    let all = [(needs.mcp, "mcp")];
     all.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what)
 }
 

@@ -4,11 +4,16 @@
 //! it to its verdict, `hold` from there to its end, `root` does what the timer and the root's answers bring.
 
 mod arrive;
+mod audit;
 mod call;
+mod course;
+mod figures;
 mod hold;
 mod keys;
+mod rates;
 mod redeem;
 mod root;
+mod telling;
 mod told;
 
 use std::{
@@ -23,6 +28,9 @@ use holdgate_protocol::{
     gateway::{DetachedAttempt, HoldState, Outcome},
 };
 
+use course::Telling;
+use rates::Rates;
+
 use crate::{
     Config, Head, Host, Permit, Reply,
     capture::Redactor,
@@ -30,6 +38,8 @@ use crate::{
     identity::{Identities, Identity, IdentityFigures},
     preference::Preference,
 };
+
+pub use figures::{Change, Figure};
 
 /// The host's number for a stream; never used twice by one VM.
 pub type StreamId = u32;
@@ -105,6 +115,8 @@ pub struct Callout {
     pub body: Vec<u8>,
     /// Milliseconds.
     pub timeout: u64,
+    /// Trace context of the request that it is made for: names and values of headers.
+    pub trace: Vec<(&'static str, String)>,
 }
 
 /// An answer of the approval service. No answer at all is `None` of it.
@@ -138,6 +150,8 @@ pub enum Command {
     Keep(Vec<u8>),
     /// A warning for the proxy's log: a sentence without secrets or bodies.
     Warn(String),
+    /// A figure for the proxy's metrics.
+    Measure(Figure),
 }
 
 /// What an answer in the root context belongs to; the host keeps it beside its token.
@@ -152,6 +166,7 @@ pub enum RootCall {
     Keys(usize),
     /// A call of a stream that was woken by the root context, and so had to be made there.
     Stream(StreamId),
+    Audit,
 }
 
 /// The longest answer to a stream's own callout, in bytes: beyond it there is none.
@@ -165,7 +180,7 @@ impl RootCall {
             RootCall::Bundle(_) => 32 * MEBIBYTE,
             RootCall::State => 8 * MEBIBYTE,
             RootCall::Feed | RootCall::Redeem(_) => 2 * MEBIBYTE,
-            RootCall::Report | RootCall::Stream(_) => STREAM_ANSWER,
+            RootCall::Report | RootCall::Audit | RootCall::Stream(_) => STREAM_ANSWER,
             RootCall::Keys(_) => holdgate_protocol::jws::MAX_KEY_SET,
         }
     }
@@ -216,6 +231,8 @@ pub struct Gate {
     kept: Kept,
     /// What has come of bodies that are awaited; bounded by the same figures.
     awaited: Kept,
+    rates: Rates,
+    telling: Telling,
 }
 
 /// How far the feed has been read, and the policy that it names.
@@ -356,7 +373,6 @@ impl Gate {
             redactor: Redactor::new(credential),
             secret: *Hash::of(format!("holdgate attempts\n{credential}").as_bytes()).as_bytes(),
             attempts: 0,
-            config,
             host,
             feed: Feed::default(),
             suspended: HashSet::new(),
@@ -374,6 +390,9 @@ impl Gate {
             last_warning: None,
             kept: Kept::default(),
             awaited: Kept::default(),
+            rates: Rates::new(credential, &config.group),
+            telling: Telling::new(),
+            config,
         }
     }
 

@@ -12,11 +12,12 @@ mod identity;
 mod permit;
 mod preference;
 mod reply;
+mod trace;
 mod view;
 
 pub use canonical::{Head, Malformed};
 pub use config::{Config, ConfigError, not_evaluated};
-pub use gate::{Answer, Callout, Command, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId};
+pub use gate::{Answer, Callout, Change, Command, Figure, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId};
 pub use host::Host;
 pub use identity::IdentityFigures;
 pub use permit::Permit;

@@ -14,8 +14,14 @@ pub struct Reply {
     pub status: u16,
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
-    /// The word for access logs.
+    /// The word for access logs and audit records.
     pub decision: &'static str,
+    /// The rule that decided, for access logs.
+    pub rule: Option<String>,
+    /// Who decided: `policy`, `human` or `timeout`.
+    pub decided_by: &'static str,
+    /// Whether it tells the state of a hold, which the approval service has decided and written down.
+    pub of_hold: bool,
 }
 
 /// What an agent can do about a problem.
@@ -76,6 +82,8 @@ pub(crate) struct Problem<'a> {
     decided_by: &'static str,
     next_action: NextAction,
     task: Option<Task<'a>>,
+    of_hold: bool,
+    decision: &'static str,
     headers: Vec<(&'static str, String)>,
 }
 
@@ -91,6 +99,8 @@ impl<'a> Problem<'a> {
             decided_by: "policy",
             next_action: NextAction::None,
             task: None,
+            of_hold: false,
+            decision: kind,
             headers: Vec::new(),
         }
     }
@@ -124,6 +134,18 @@ impl<'a> Problem<'a> {
         self.header("retry-after", seconds.to_string())
     }
 
+    /// It tells the state of a hold.
+    pub(crate) fn of_hold(mut self) -> Self {
+        self.of_hold = true;
+        self
+    }
+
+    /// The word for logs and records, where they tell more than the agent is told.
+    pub(crate) fn decision(mut self, decision: &'static str) -> Self {
+        self.decision = decision;
+        self
+    }
+
     pub(crate) fn reply(self) -> Reply {
         let mut members = vec![
             ("type", Json::String(format!("urn:holdgate:problem:{}", self.kind))),
@@ -136,7 +158,9 @@ impl<'a> Problem<'a> {
         members.push(("next_action", self.next_action.as_str().into()));
         members.extend(self.task.map(|task| ("task", task.to_json())));
         let media = if self.status < 400 { "application/json" } else { "application/problem+json" };
-        json_reply(self.status, media, self.kind, &object(members), self.headers)
+        let rule = self.rule.map(str::to_owned);
+        let reply = json_reply(self.status, media, self.decision, &object(members), self.headers);
+        Reply { rule, decided_by: self.decided_by, of_hold: self.of_hold, ..reply }
     }
 }
 
@@ -168,5 +192,6 @@ fn json_reply(
     headers: Vec<(&'static str, String)>,
 ) -> Reply {
     let fixed = [("content-type", content_type.to_owned()), ("cache-control", "no-store".to_owned())];
-    Reply { status, headers: fixed.into_iter().chain(headers).collect(), body: body.to_jcs(), decision }
+    let headers = fixed.into_iter().chain(headers).collect();
+    Reply { status, headers, body: body.to_jcs(), decision, rule: None, decided_by: "policy", of_hold: false }
 }

@@ -289,18 +289,16 @@ fn keys_are_taken_for_what_they_are() {
 #[test]
 fn a_bundle_that_filters_refuse_is_said_to_be_one() {
     let place = Place::new();
-    let rules = POLICY.replace(
-        "tests:",
-        "  - id: burst\n    effect: deny\n    match:\n      - mcp: {tool: pay}\n        rate: {over: 9, per: 1m}\ntests:",
-    );
+    let rules =
+        POLICY.replace("tests:", "  - id: burst\n    effect: deny\n    match:\n      - mcp: {tool: pay}\ntests:");
     place.write("demo.yaml", &rules);
     place.succeeds("keygen --out k");
-    let warning = "needs mcp, rate: filters of this version refuse it\n";
+    let warning = "needs mcp: filters of this version refuse it\n";
     assert!(place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains(warning));
     assert!(place.succeeds("verify x.json --keys k.jwks.json").contains(warning));
     let data: serde_json::Value =
         serde_json::from_str(&place.succeeds("verify x.json --keys k.jwks.json --format json")).unwrap();
-    assert_eq!(data["refused_for"], serde_json::json!(["mcp", "rate"]));
+    assert_eq!(data["refused_for"], serde_json::json!(["mcp"]));
     place.write("demo.yaml", POLICY);
     assert!(!place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains("refuse"));
 }

@@ -17,5 +17,6 @@ mod policy;
 mod refusals;
 mod routine;
 mod tampered;
+mod telling;
 mod verify;
 mod waiting;

@@ -1,6 +1,6 @@
 //! A request's arrival in its own callbacks: head and body, until there is a verdict.
 
-use holdgate_engine::{Body, Head as HeadVerdict, Policy, Verdict};
+use holdgate_engine::{Body, Head as HeadVerdict, Policy, Request, Verdict};
 use holdgate_protocol::{Actor, Json, gateway::Outcome};
 
 use super::{
@@ -28,14 +28,20 @@ impl Gate {
         if !self.config.identity.forward {
             remove.push(self.config.identity.header.clone());
         }
+        self.set_out(now);
         match Head::read(pairs, &self.config.identity.header) {
             Ok(head) => {
                 let authority = head.renamed.then(|| head.authority.clone());
                 let bodiless = !end && self.config.body == AwaitBody::Continue && head.announces_no_body();
+                self.course(id).headed(&head);
                 let step = self.canonical_head(now, id, head, end || bodiless).unwrap_or_else(Step::Reply);
+                let step = self.settle(now, id, step);
                 Opened { remove, authority, bodiless, step }
             }
-            Err(wrong) => Opened { remove, authority: None, bodiless: false, step: Step::Reply(refused(wrong)) },
+            Err(wrong) => {
+                let step = self.settle(now, id, Step::Reply(refused(wrong)));
+                Opened { remove, authority: None, bodiless: false, step }
+            }
         }
     }
 
@@ -51,6 +57,7 @@ impl Gate {
         let Some(policy) = self.policy.clone().filter(|_| self.feed.cursor.is_some()) else {
             return Err(unavailable("The gateway has no policy in force yet."));
         };
+        self.course(id).under(&policy);
         self.refuse_stale(now)?;
         let identity = match self.identities.identify(&self.config.identity, &head, now, &mut *self.host) {
             Ok(identity) => Some(identity),
@@ -59,15 +66,25 @@ impl Gate {
             Err(IdentityError::Missing) if self.config.identity.untagged == Untagged::Evaluate => None,
             Err(error) => return Err(unauthorized(&error)),
         };
+        if let Some(identity) = &identity {
+            self.course(id).identified(identity);
+        }
         self.refuse_suspended(identity.as_deref())?;
         if let Some(hold) = head.path.strip_prefix(TASKS) {
             return self.ask_task(now, id, &head, hold, identity.as_deref());
         }
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
-        match policy.evaluate_head(&view.request(Body::Unread)) {
+        let request = view.request(if end { Body::Empty } else { Body::Unread });
+        let rates = self.count(now, id, &policy, &request, end);
+        let request = Request { rates: &rates, ..request };
+        match policy.evaluate_head(&Request { body: Body::Unread, ..request }) {
             HeadVerdict::Decided(Verdict::Hold(_)) => {}
-            HeadVerdict::Decided(verdict) => return pass_or_deny(&policy, verdict),
+            HeadVerdict::Decided(verdict) => {
+                self.judged(now, id, &policy, verdict, None);
+                policy.shadow_by_head(&request).for_each(|rule| self.shadowed(id, &policy, rule));
+                return pass_or_deny(&policy, verdict);
+            }
             HeadVerdict::NeedsBody if end => {}
             HeadVerdict::NeedsBody => readable(&head)?,
         }
@@ -112,7 +129,7 @@ impl Gate {
             Ok(()) => Step::Await,
             Err(reply) => {
                 self.take_if(id, |_| true);
-                Step::Reply(reply)
+                self.settle(self.telling.now, id, Step::Reply(reply))
             }
         }
     }
@@ -150,7 +167,8 @@ impl Gate {
         };
         let body = body.ok_or_else(|| malformed("The gateway could not read the body."));
         let whole = body.and_then(|body| self.check_size(body.len()).map(|()| body));
-        whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply)
+        let step = whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply);
+        self.settle(now, id, step)
     }
 
     /// The trailers of a request that goes on: the names of those to remove.
@@ -172,10 +190,11 @@ impl Gate {
 
     /// Trailers have come behind a body that was awaited: they would not be covered by the digest.
     pub fn trailers(&mut self, id: StreamId) -> Step {
-        match self.take_if(id, |_| true) {
-            Some(Stream::Keys(_)) => Step::Reply(keys_unavailable()),
-            _ => Step::Reply(malformed("A request whose body is inspected or held cannot have trailers.")),
-        }
+        let reply = match self.take_if(id, |_| true) {
+            Some(Stream::Keys(_)) => keys_unavailable(),
+            _ => malformed("A request whose body is inspected or held cannot have trailers."),
+        };
+        self.settle(self.telling.now, id, Step::Reply(reply))
     }
 
     pub(super) fn check_size(&self, size: usize) -> Result<(), Reply> {
@@ -189,19 +208,25 @@ impl Gate {
     fn complete(&mut self, now: u64, id: StreamId, awaiting: AwaitingBody, body: Vec<u8>) -> Result<Step, Reply> {
         let AwaitingBody { head, identity, arrived, .. } = awaiting;
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
+        self.course(id).under(&policy);
         self.refuse_stale(now)?;
         self.refuse_lapsed(now, identity.as_deref())?;
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
-        let needed = policy.evaluate_head(&view.request(Body::Unread)) == HeadVerdict::NeedsBody;
         let parsed = Parsed::of(&policy, &head, &body);
+        let request = view.request(parsed.as_body());
+        let rates = self.count(now, id, &policy, &request, true);
+        let request = Request { rates: &rates, ..request };
+        let needed = policy.evaluate_head(&Request { body: Body::Unread, ..request }) == HeadVerdict::NeedsBody;
         if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
             return Err(reply.clone());
         }
-        let request = view.request(parsed.as_body());
         let verdict = policy.evaluate(&request);
+        let checkpoint = policy.checkpoint(&request);
+        self.judged(now, id, &policy, verdict, checkpoint.as_ref());
+        policy.shadow(&request).for_each(|rule| self.shadowed(id, &policy, rule));
         let Verdict::Hold(_) = verdict else { return pass_or_deny(&policy, verdict) };
-        let Some(checkpoint) = policy.checkpoint(&request) else {
+        let Some(checkpoint) = checkpoint else {
             return Err(unavailable("The policy holds the request without saying how it is approved."));
         };
         let Some(identity) = identity else { return Err(unauthorized(&IdentityError::Missing)) };

@@ -8,6 +8,7 @@ use holdgate_protocol::{
 use serde::Serialize;
 
 use super::{Answer, Callout, Gate, Held, Redeeming};
+use crate::{Head, trace};
 
 impl Gate {
     pub(super) fn open_hold(&self, held: &Held) -> Option<Callout> {
@@ -28,7 +29,7 @@ impl Gate {
             idempotency_key: held.preference.idempotency_key.clone(),
             asked: held.preference.asked,
         };
-        self.post("/v1/holds", &message)
+        self.post("/v1/holds", &message).map(|callout| Callout { trace: trace::context(&held.head), ..callout })
     }
 
     pub(super) fn redemptions(&self, items: &[(Redeeming, &Held)]) -> Option<Callout> {
@@ -42,14 +43,17 @@ impl Gate {
         self.post("/v1/redemptions", &Redemptions { items: items.iter().map(item).collect() })
     }
 
-    pub(super) fn task(&self, hold: &str, agent: &Hash) -> Callout {
-        self.get(format!("/v1/tasks/{hold}?agent={agent}"))
+    pub(super) fn task(&self, head: &Head, hold: &str, agent: &Hash) -> Callout {
+        let callout = self.get(format!("/v1/tasks/{hold}?agent={agent}"));
+        Callout { trace: trace::context(head), ..callout }
     }
 
     /// The long poll of a stream that waits for itself, for so many seconds.
-    pub(super) fn poll_task(&self, hold: &str, agent: &Hash, wait: u64) -> Callout {
+    pub(super) fn poll_task(&self, held: &Held, hold: &str, wait: u64) -> Callout {
+        let agent = held.identity.agent.key();
         let callout = self.get(format!("/v1/tasks/{hold}?agent={agent}&wait={wait}"));
-        Callout { timeout: callout.timeout.saturating_add(wait.saturating_mul(1000)), ..callout }
+        let timeout = callout.timeout.saturating_add(wait.saturating_mul(1000));
+        Callout { timeout, trace: trace::context(&held.head), ..callout }
     }
 
     pub(super) fn state(&self) -> Callout {
@@ -82,13 +86,23 @@ impl Gate {
     }
 
     fn get(&self, path: String) -> Callout {
-        Callout { method: "GET", path, body: Vec::new(), timeout: self.config.approval.timeout }
+        Callout { method: "GET", path, body: Vec::new(), timeout: self.config.approval.timeout, trace: Vec::new() }
+    }
+
+    /// A batch of audit records, which are text already.
+    pub(super) fn audit(&self, body: Vec<u8>) -> Callout {
+        self.send("/v1/audit", body)
+    }
+
+    fn send(&self, path: &str, body: Vec<u8>) -> Callout {
+        let timeout = self.config.approval.timeout;
+        Callout { method: "POST", path: path.to_owned(), body, timeout, trace: Vec::new() }
     }
 
     /// `None` where the message cannot be written, which no message of ours brings about.
     fn post<T: Serialize>(&self, path: &str, message: &T) -> Option<Callout> {
         let body = serde_json::to_vec(message).ok()?;
-        Some(Callout { method: "POST", path: path.to_owned(), body, timeout: self.config.approval.timeout })
+        Some(self.send(path, body))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use holdgate_engine::{Checkpoint, Policy, Verdict};
+use holdgate_engine::{Checkpoint, Policy, Request, Verdict};
 use holdgate_protocol::{
     b64url,
     digest::request_digest,
@@ -16,8 +16,9 @@ use super::{
     arrive::Parsed,
     call,
     told::{
-        changed_policy, conflict, denied_before, denied_by_policy, ended_reply, malformed, method_not_allowed,
-        over_quota, refused, slow_down, suspended, task_answer, ticket, unauthorized, unavailable, unknown_task,
+        changed_policy, clocks_disagree, conflict, denied_before, denied_by_policy, ended_reply, malformed,
+        method_not_allowed, over_quota, refused, slow_down, suspended, task_answer, ticket, unauthorized, unavailable,
+        unknown_task,
     },
 };
 use crate::{
@@ -50,12 +51,13 @@ impl Gate {
             return Err(unavailable("The gateway has lost touch with the approval service."));
         }
         if !self.feed.clock.agrees() {
-            return Err(unavailable("The clocks of the gateway and the approval service disagree."));
+            return Err(clocks_disagree());
         }
         let preference = Preference::of(&head, self.config.reason_header.as_deref()).map_err(refused)?;
         let header = &self.config.identity.header;
         let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
+        self.course(id).digested(digest.digest);
         let attempt = self.attempt(now).ok_or_else(|| unavailable("The gateway has no source of randomness."))?;
         let wait = preference.wait(checkpoint.wait.saturating_mul(1000).min(self.config.max_wait));
         let mut held = Held {
@@ -88,7 +90,7 @@ impl Gate {
 
     /// A new name for a try, which nobody else can foresee: some hosts have poor randomness, so that a secret, the time and
     /// a count go in too.
-    fn attempt(&mut self, now: u64) -> Option<String> {
+    pub(super) fn attempt(&mut self, now: u64) -> Option<String> {
         let random = self.host.nonce()?;
         self.attempts += 1;
         let digest = Sha256::new().chain_update(self.secret).chain_update(random);
@@ -114,8 +116,9 @@ impl Gate {
         if self.asks_too_fast(now, hold, identity) {
             return Err(slow_down());
         }
+        self.course(id).asks();
         self.streams.insert(id, Stream::Task(hold.to_owned()));
-        Ok(Step::Call(self.task(hold, &identity.agent.key())))
+        Ok(Step::Call(self.task(head, hold, &identity.agent.key())))
     }
 
     /// Whether an agent asked after this task a moment ago. It is a courtesy to the service and no defence: each worker
@@ -144,17 +147,30 @@ impl Gate {
             _ => None,
         };
         let answer = answer.as_ref();
+        let failed = answer.is_none_or(|answer| answer.status >= 500);
+        if let (Some(stream), true) = (&stream, failed) {
+            self.telling.figures.count("callout_failures.call.", stream.call(), 1);
+        }
+        let created = answer.is_some_and(|answer| answer.status == 201);
         let step = match stream {
             Some(Stream::Task(hold)) => Err(task_answer(&hold, answer)),
-            Some(Stream::Opening(held)) => self.opened(now, id, held, call::read_hold(answer)),
+            Some(Stream::Opening(held)) => self.opened(now, id, held, call::read_hold(answer), created),
             Some(Stream::Polling(held, hold, since)) => self.polled(now, id, held, hold, since, answer),
             Some(Stream::Redeeming(held, hold, sent)) => self.redeemed_alone(now, id, held, hold, sent, answer),
             _ => Ok(Step::Await),
         };
-        step.unwrap_or_else(Step::Reply)
+        self.settle(now, id, step.unwrap_or_else(Step::Reply))
     }
 
-    fn opened(&mut self, now: u64, id: StreamId, held: Box<Held>, answer: call::OpenAnswer) -> Result<Step, Reply> {
+    /// The answer to `POST /v1/holds`; `created`: the hold is this very request's.
+    fn opened(
+        &mut self,
+        now: u64,
+        id: StreamId,
+        held: Box<Held>,
+        answer: call::OpenAnswer,
+        created: bool,
+    ) -> Result<Step, Reply> {
         let answer = match answer {
             call::OpenAnswer::Hold(answer) => answer,
             call::OpenAnswer::Conflict => return Err(conflict()),
@@ -166,6 +182,7 @@ impl Gate {
             }
         };
         let HoldAnswer { hold, state, seq, expires_at, .. } = answer;
+        self.course(id).holds(&hold, created);
         let hold = Hold { id: hold, expires_at };
         let state = match self.news.get(&hold.id) {
             Some(news) if news.seq > seq => news.state,
@@ -203,7 +220,7 @@ impl Gate {
     fn follow(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold, state: HoldState) -> Result<Step, Reply> {
         match state {
             HoldState::Pending => self.park(now, id, held, hold),
-            HoldState::Approved => match self.recheck(now, &held)? {
+            HoldState::Approved => match self.recheck(now, id, &held)? {
                 None => self.redeem(id, held, hold),
                 Some(permit) => {
                     self.detached.push(DetachedAttempt { attempt: held.attempt });
@@ -222,7 +239,7 @@ impl Gate {
         self.kept.add(&held);
         if self.config.wake == Wake::Stream {
             let wait = held.until.saturating_sub(now).div_ceil(1000).min(self.config.feed_wait);
-            let callout = self.poll_task(&hold.id, &held.identity.agent.key(), wait);
+            let callout = self.poll_task(&held, &hold.id, wait);
             self.streams.insert(id, Stream::Polling(held, hold, now));
             return Ok(Step::Call(callout));
         }
@@ -248,6 +265,7 @@ impl Gate {
 
     /// The stream has ended, for whatever reason.
     pub fn closed(&mut self, id: StreamId) {
+        self.gone(id);
         match self.take_if(id, |_| true) {
             Some(Stream::Opening(held) | Stream::Parked(held, _) | Stream::Polling(held, ..)) => {
                 self.detached.push(DetachedAttempt { attempt: held.attempt });
@@ -262,26 +280,34 @@ impl Gate {
     }
 
     /// Evaluates a woken request again, against the policy in force now. `Ok(None)`: redeem the hold.
-    pub(super) fn recheck(&self, now: u64, held: &Held) -> Result<Option<Permit>, Reply> {
+    pub(super) fn recheck(&mut self, now: u64, id: StreamId, held: &Held) -> Result<Option<Permit>, Reply> {
         self.refuse_lapsed(now, Some(&held.identity))?;
-        let Some(policy) = self.policy.as_deref() else { return Err(unavailable("The policy is gone.")) };
+        let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
+        self.course(id).under(&policy);
         let unchanged = policy.reference().rev == held.revision;
         let parsed = match &held.body {
-            Some(body) => Parsed::of(policy, &held.head, body),
+            Some(body) => Parsed::of(&policy, &held.head, body),
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
         let parameters = Parameters::of(policy.needs(), &held.head).map_err(refused)?;
         let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now).map_err(refused)?;
         let request = view.request(parsed.as_body());
-        match policy.evaluate(&request) {
-            Verdict::Deny(rule) => Err(denied_by_policy(policy, rule)),
-            Verdict::Hold(_) => match policy.checkpoint(&request) {
-                Some(checkpoint) if checkpoint.hash == held.checkpoint.hash => Ok(None),
-                _ => Err(changed_policy(held)),
-            },
-            Verdict::Allow(_) if unchanged => Ok(None),
-            verdict @ Verdict::Allow(_) => Ok(Permit::of_verdict(verdict)),
+        let rates = self.count(now, id, &policy, &request, true);
+        let request = Request { rates: &rates, ..request };
+        let verdict = policy.evaluate(&request);
+        let checkpoint = policy.checkpoint(&request);
+        match verdict {
+            Verdict::Hold(_) if checkpoint.as_ref().is_some_and(|now| now.hash == held.checkpoint.hash) => {
+                return Ok(None);
+            }
+            Verdict::Allow(_) if unchanged => return Ok(None),
+            _ => self.course(id).judged(&policy, verdict, checkpoint.as_ref()),
+        }
+        match verdict {
+            Verdict::Deny(rule) => Err(denied_by_policy(&policy, rule)),
+            Verdict::Hold(_) => Err(changed_policy(held)),
+            Verdict::Allow(_) => Ok(Permit::of_verdict(verdict)),
         }
     }
 }

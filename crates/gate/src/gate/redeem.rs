@@ -76,7 +76,8 @@ impl Gate {
                 Some(Stream::Redeeming(held, hold, sent)) if answer.is_none() && sent < MAX_SENT => {
                     self.queue_redemption(stream, held, hold, sent);
                 }
-                Some(Stream::Redeeming(held, hold, _)) => match self.settle(now, redeeming, &held, &hold, answer) {
+                Some(Stream::Redeeming(held, hold, _)) => match self.redeemed_one(now, redeeming, &held, &hold, answer)
+                {
                     Ok(permit) => commands.push(Command::Forward { stream, permit }),
                     Err(reply) => self.answer(stream, reply),
                 },
@@ -103,10 +104,10 @@ impl Gate {
             return self.redeem_alone(id, held, hold, sent);
         }
         let [redeeming] = asked;
-        self.settle(now, redeeming, &held, &hold, answer).map(Step::Forward)
+        self.redeemed_one(now, redeeming, &held, &hold, answer).map(Step::Forward)
     }
 
-    fn settle(
+    fn redeemed_one(
         &mut self,
         now: u64,
         redeeming: Redeeming,
@@ -156,7 +157,7 @@ impl Gate {
     /// Verifies a grant. The inner error is the answer where the policy, the token or the agent's standing has changed
     /// since the redemption was asked for.
     fn permit(
-        &self,
+        &mut self,
         now: u64,
         held: &Held,
         redeeming: &Redeeming,
@@ -177,7 +178,7 @@ impl Gate {
             now: self.feed.clock.there(now / 1000),
         };
         let permit = Permit::of_grant(grant, &self.config.grant_keys, &expected)?;
-        Ok(self.recheck(now, held).map(|_| permit))
+        Ok(self.recheck(now, redeeming.stream, held).map(|_| permit))
     }
 
     fn not_forwarded(&mut self, redeeming: Redeeming) {

@@ -44,6 +44,8 @@ impl Gate {
             self.news.clear();
         }
         self.news.retain(|_, news| now.saturating_sub(news.at) < NEWS_KEPT);
+        self.told(now, &commands);
+        self.tell(now, &mut commands);
         commands
     }
 
@@ -51,11 +53,15 @@ impl Gate {
     pub fn root_answer(&mut self, now: u64, call: RootCall, answer: Option<Answer>) -> Vec<Command> {
         let mut commands = Vec::new();
         self.take_answer(now, call, answer.as_ref(), &mut commands);
+        self.told(now, &commands);
         commands.extend(self.tick(now, Vec::new()));
         commands
     }
 
     fn take_answer(&mut self, now: u64, call: RootCall, answer: Option<&Answer>, commands: &mut Vec<Command>) {
+        if answer.is_none_or(|answer| answer.status >= 500) {
+            self.telling.figures.count("callout_failures.call.", call.name(), 1);
+        }
         match call {
             RootCall::State => self.snapshot(now, answer),
             RootCall::Feed => self.page(now, answer),
@@ -67,6 +73,7 @@ impl Gate {
                 let step = self.stream_answer(now, id, answer.cloned());
                 self.carry_out(id, step, commands);
             }
+            RootCall::Audit => self.audited(now, answer),
         }
     }
 
@@ -284,7 +291,7 @@ impl Gate {
                 self.answer(id, ended_reply(state, &held, &hold));
                 continue;
             }
-            match self.recheck(now, &held) {
+            match self.recheck(now, id, &held) {
                 Ok(None) => self.queue_redemption(id, held, hold, 0),
                 Ok(Some(permit)) => {
                     self.detached.push(DetachedAttempt { attempt: held.attempt });
@@ -296,7 +303,7 @@ impl Gate {
     }
 
     /// Warns of what is tried again and again, once.
-    fn warn_anew(&mut self, text: String) {
+    pub(super) fn warn_anew(&mut self, text: String) {
         if self.last_warning.as_ref() != Some(&text) {
             self.warn(text.clone());
             self.last_warning = Some(text);

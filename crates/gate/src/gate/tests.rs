@@ -14,11 +14,14 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod answers;
 mod attributes;
 mod bodies;
 mod fixture;
 mod keys;
+mod rates;
 mod service;
+mod telling;
 mod waiting;
 use fixture::{Desk, NOW, TestHost, method, problem, value};
 

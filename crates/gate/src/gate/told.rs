@@ -32,6 +32,13 @@ pub(super) fn keys_unavailable() -> Reply {
     unavailable("The keys of the token's issuer cannot be had now.")
 }
 
+/// The clocks are too far apart for a hold.
+pub(super) fn clocks_disagree() -> Reply {
+    let detail = "The clocks of the gateway and the approval service disagree.";
+    let problem = Problem::new(503, "unavailable", "Approval unavailable", detail).decision("clock");
+    problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
+}
+
 /// A body that rules look into and that has no single reading.
 pub(super) fn unreadable(status: u16, detail: &str) -> Reply {
     Problem::new(status, "unreadable", "Unreadable body", detail).reply()
@@ -130,7 +137,7 @@ pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
         let applied = problem.header("preference-applied", "respond-async");
         problem = applied.header("location", task.status_endpoint());
     }
-    problem.rule(Some(&held.rule)).next(NextAction::Wait).task(task).retry_after(RETRY_AFTER).reply()
+    problem.rule(Some(&held.rule)).next(NextAction::Wait).task(task).retry_after(RETRY_AFTER).of_hold().reply()
 }
 
 pub(super) fn changed_policy(held: &Held) -> Reply {
@@ -165,7 +172,8 @@ pub(super) fn ended_reply(state: HoldState, held: &Held, hold: &Hold) -> Reply {
         HoldState::Pending | HoldState::Approved => return ticket(held, hold),
     };
     let task = Task { id: &hold.id, status: state, expires_at: hold.expires_at };
-    Problem::new(403, kind, title, detail).rule(Some(&held.rule)).decided_by(who).next(next).task(task).reply()
+    let problem = Problem::new(403, kind, title, detail).rule(Some(&held.rule)).decided_by(who);
+    problem.next(next).task(task).of_hold().reply()
 }
 
 pub(super) fn refused(wrong: Malformed) -> Reply {

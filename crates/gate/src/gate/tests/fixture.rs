@@ -1,5 +1,9 @@
 //! The desk: plays the host and the approval service by the protocol's own messages.
 
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
+
+use holdgate_protocol::audit::AuditBatch;
+
 use super::*;
 
 pub(super) const NOW: u64 = 1_790_000_000_000;
@@ -13,6 +17,10 @@ pub(super) struct Desk {
     pub(super) skew: u64,
     pub(super) author: u8,
     pub(super) tagged: bool,
+    pub(super) subject: &'static str,
+    /// The proxy's shared data.
+    pub(super) memory: Memory,
+    config: Value,
     /// Seconds.
     pub(super) token_life: u64,
     pub(super) forge: Option<fn(&mut Claims) -> Option<u8>>,
@@ -21,6 +29,11 @@ pub(super) struct Desk {
     pub(super) warnings: Vec<String>,
     /// The bundle that the gate asked to be kept last.
     pub(super) kept: Option<Vec<u8>>,
+    /// Audit records that were sent, and the names of figures with what they come to.
+    pub(super) records: Vec<Value>,
+    pub(super) figures: BTreeMap<String, i64>,
+    /// What the service answers to audit records.
+    pub(super) audit_answer: Option<u16>,
     ids: StreamId,
     seq: u64,
     holds: HashMap<String, OpenHold>,
@@ -55,7 +68,7 @@ pub(super) fn method(method: &str) -> Value {
     value(json!("method"), json!({"equals": {"string": method}}))
 }
 
-/// A bundle of the usual rules and of more, which replace those of the same id: {id, effect, any, factors?}.
+/// A bundle of the usual rules and of more, which replace those of the same id: {id, effect, any} and more.
 pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
     let path = |path: &str| value(json!("path"), json!({"template": path}));
     let text = value(json!({"body": "/text"}), json!({"exists": true}));
@@ -83,7 +96,9 @@ pub(super) fn bundle(serial: u64, more: &Value) -> Vec<u8> {
                     "show": null, "redact": [], "unbind": []}));
                 json!({"requirement": requirements.len() - 1, "wait": 3600})
             });
-            json!({"id": rule["id"], "effect": rule["effect"], "mode": rule["mode"].as_str().unwrap_or("enforce"), "reason": null, "controls": [],
+            let or = |name: &str, default: Value| rule.get(name).cloned().unwrap_or(default);
+            json!({"id": rule["id"], "effect": rule["effect"], "mode": or("mode", "enforce".into()),
+                "reason": or("reason", Value::Null), "controls": or("controls", json!([])),
                 "hash": hash, "conditions": conditions, "approval": approval})
         })
         .collect();
@@ -99,12 +114,17 @@ pub(super) struct TestHost {
     pub(super) random: bool,
     pub(super) nonces: u8,
     pub(super) peer: Option<String>,
-    pub(super) shared: HashMap<String, (Vec<u8>, u32)>,
+    /// Whether there is shared data at all.
+    pub(super) shares: bool,
+    pub(super) memory: Memory,
 }
+
+/// Shared data with the version of each value.
+pub(super) type Memory = Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>;
 
 impl Default for TestHost {
     fn default() -> Self {
-        TestHost { random: true, nonces: 0, peer: None, shared: HashMap::new() }
+        TestHost { random: true, nonces: 0, peer: None, shares: true, memory: Memory::default() }
     }
 }
 
@@ -123,14 +143,16 @@ impl Host for TestHost {
     }
 
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
-        self.shared.get(key).map_or((None, 0), |(value, version)| (Some(value.clone()), *version))
+        let memory = self.memory.borrow();
+        memory.get(key).map_or((None, 0), |(value, version)| (Some(value.clone()), *version))
     }
 
     fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool {
-        let now = self.shared.get(key).map_or(0, |(_, version)| *version);
-        let current = version == 0 || version == now;
+        let mut memory = self.memory.borrow_mut();
+        let now = memory.get(key).map_or(0, |(_, version)| *version);
+        let current = self.shares && (version == 0 || version == now);
         if current {
-            self.shared.insert(key.to_owned(), (value.to_vec(), now + 1));
+            memory.insert(key.to_owned(), (value.to_vec(), now + 1));
         }
         current
     }
@@ -145,9 +167,24 @@ impl Desk {
             "bundle_keys": jwks(AUTHOR), "grant_keys": jwks(GRANT),
         });
         change(&mut config);
-        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        Desk::over(Memory::default(), &config)
+    }
+
+    /// Another worker of the proxy that this desk's gate stands in.
+    pub(super) fn beside(other: &Desk) -> Self {
+        let mut desk = Desk::over(other.memory.clone(), &other.config);
+        desk.snapshot(None);
+        desk
+    }
+
+    fn over(memory: Memory, config: &Value) -> Self {
+        let host = TestHost { memory: memory.clone(), ..TestHost::default() };
+        let parsed = Config::parse(config.to_string().as_bytes()).unwrap();
         Desk {
-            gate: Gate::new(config, "credential", Box::new(TestHost::default())),
+            gate: Gate::new(parsed, "credential", Box::new(host)),
+            memory,
+            config: config.clone(),
+            subject: "agent-7",
             now: NOW,
             skew: 0,
             author: AUTHOR,
@@ -158,6 +195,9 @@ impl Desk {
             hang_up_while_redeeming: None,
             warnings: Vec::new(),
             kept: None,
+            records: Vec::new(),
+            figures: BTreeMap::new(),
+            audit_answer: Some(202),
             ids: 1,
             seq: 30,
             holds: HashMap::new(),
@@ -191,7 +231,7 @@ impl Desk {
     }
 
     pub(super) fn pairs(&self, method: &str, path: &str, more: &[(&str, &str)]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let claims = json!({"iss": "https://idp", "aud": "https://api", "sub": "agent-7", "owner": "group/iam",
+        let claims = json!({"iss": "https://idp", "aud": "https://api", "sub": self.subject, "owner": "group/iam",
             "exp": NOW / 1000 + self.token_life});
         let token = PrivateKey::from_seed(&[ISSUER; 32]).sign("JWT", claims.to_string().as_bytes());
         let token = format!("Bearer {token}");
@@ -310,6 +350,37 @@ impl Desk {
             _ => None,
         });
         self.kept = kept.next_back().or(self.kept.take());
+        for command in commands {
+            match command {
+                Command::Call { call: RootCall::Audit, callout } => {
+                    let more = self.take_records(callout);
+                    self.note_warnings(&more);
+                }
+                Command::Measure(figure) => self.measure(figure.clone()),
+                _ => {}
+            }
+        }
+    }
+
+    /// Answers a batch of audit records.
+    fn take_records(&mut self, callout: &Callout) -> Vec<Command> {
+        if self.audit_answer == Some(202) {
+            // As strictly as the service reads it.
+            serde_json::from_slice::<AuditBatch<'static>>(&callout.body).unwrap();
+            let batch: Value = serde_json::from_slice(&callout.body).unwrap();
+            self.records.extend(batch["records"].as_array().unwrap().iter().cloned());
+        }
+        let answer = self.audit_answer.map(|status| Answer { status, body: b"{}".to_vec() });
+        self.gate.root_answer(self.now, RootCall::Audit, answer)
+    }
+
+    fn measure(&mut self, Figure { name, change }: Figure) {
+        let figure = self.figures.entry(name).or_default();
+        match change {
+            Change::Add(by) => *figure += by.cast_signed(),
+            Change::Shift(by) => *figure += by,
+            Change::Set(value) => *figure = value.cast_signed(),
+        }
     }
 
     pub(super) fn tick(&mut self) -> Done {
@@ -329,6 +400,8 @@ impl Desk {
                     let answer = self.redemptions(&callout);
                     commands.extend(self.gate.root_answer(self.now, call, answer));
                 }
+                Command::Call { call: RootCall::Audit, callout } => commands.extend(self.take_records(&callout)),
+                Command::Measure(figure) => self.measure(figure),
                 Command::Call { .. } | Command::Fetch { .. } | Command::Keep(_) => {}
             }
         }
