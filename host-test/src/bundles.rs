@@ -56,12 +56,12 @@ struct Built {
     /// Against the bundle that lay there; `null` if there was none.
     changes: Option<Changes>,
     /// What the rules need and the filter of this version does not evaluate.
-    refused_for: Vec<&'static str>,
+    requires: Vec<&'static str>,
 }
 
 impl fmt::Display for Built {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Built { policy, rules, key, file, changes, refused_for } = self;
+        let Built { policy, rules, key, file, changes, requires } = self;
         let signed = match key {
             Some(key) => format!("signed with key {key}"),
             None => "not signed: no gateway will take it".to_owned(),
@@ -70,7 +70,7 @@ impl fmt::Display for Built {
         if let Some(changes) = changes {
             write!(f, "{changes}")?;
         }
-        f.write_str(&warning(refused_for))?;
+        f.write_str(&hint(requires))?;
         writeln!(f, "wrote {file}")
     }
 }
@@ -132,7 +132,7 @@ pub(crate) fn build(arguments: &Build) -> Result<Outcome, Failure> {
         key: key.as_ref().map(|key| key.kid().to_string()),
         file: arguments.out.display().to_string(),
         changes,
-        refused_for: refused_for(policy.needs()),
+        requires: requires(policy.needs()),
     })
 }
 
@@ -185,12 +185,12 @@ struct Verified {
     #[serde(flatten)]
     policy: PolicyRef,
     /// As in [`Built`].
-    refused_for: Vec<&'static str>,
+    requires: Vec<&'static str>,
 }
 
 impl fmt::Display for Verified {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}{}the signature is good", describe(&self.policy), warning(&self.refused_for))
+        writeln!(f, "{}{}the signature is good", describe(&self.policy), hint(&self.requires))
     }
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn verify(file: &Path, keys: &Path) -> Result<Outcome, Failure> {
     let signed = read_signed(file)?;
     let bytes = signed.open(&keys).map_err(|problem| Failure::Bundle { file: file.to_owned(), problem })?;
     let policy = Policy::load(&bytes).map_err(|problem| Failure::Load { file: file.to_owned(), problem })?;
-    Outcome::good(&Verified { policy: policy.reference().clone(), refused_for: refused_for(policy.needs()) })
+    Outcome::good(&Verified { policy: policy.reference().clone(), requires: requires(policy.needs()) })
 }
 
 /// Reads a signed bundle without a look at its signature.
@@ -226,17 +226,17 @@ fn read(file: &Path, bytes: &[u8]) -> Result<AnyBundle, Failure> {
     bundle::read(bytes).map_err(|problem| Failure::Bundle { file: file.to_owned(), problem })
 }
 
-/// What rules need and the filter of this version does not evaluate: it refuses such a bundle.
-pub(crate) fn refused_for(needs: &Needs) -> Vec<&'static str> {
-    holdgate_gate::not_evaluated(needs).collect()
+/// What the configuration of a gateway must have for these rules: without it the filter refuses the bundle.
+pub(crate) fn requires(needs: &Needs) -> Vec<&'static str> {
+    if needs.mcp { vec!["mcp.paths"] } else { Vec::new() }
 }
 
 /// What is said of that to people.
-pub(crate) fn warning(refused_for: &[&str]) -> String {
-    if refused_for.is_empty() {
+pub(crate) fn hint(requires: &[&str]) -> String {
+    if requires.is_empty() {
         return String::new();
     }
-    format!("needs {}: filters of this version refuse it\n", refused_for.join(", "))
+    format!("gateways need {} in their configuration, and refuse it without\n", requires.join(", "))
 }
 
 pub(crate) fn describe(reference: &PolicyRef) -> String {

@@ -45,8 +45,8 @@ struct Published {
     changes: Option<Changes>,
     /// Over all requests; `null` where the policy in force cannot be loaded by this version.
     meaning: Option<Meaning>,
-    /// What the rules need and the filter of this version does not evaluate.
-    refused_for: Vec<&'static str>,
+    /// What gateways need in their configuration for these rules.
+    requires: Vec<&'static str>,
     /// False if this revision was in force already.
     published: bool,
 }
@@ -67,7 +67,7 @@ struct Preview<'a>(&'a Published);
 
 impl fmt::Display for Preview<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Published { policy, before, changes, meaning, refused_for, .. } = self.0;
+        let Published { policy, before, changes, meaning, requires, .. } = self.0;
         match before {
             Some(before) => writeln!(f, "in force: policy {}, serial {}", before.id, before.serial)?,
             None => writeln!(f, "in force: nothing")?,
@@ -78,7 +78,7 @@ impl fmt::Display for Preview<'_> {
         if let Some(meaning) = meaning {
             write!(f, "{meaning}")?;
         }
-        write!(f, "{}{}", bundles::describe(policy), bundles::warning(refused_for))
+        write!(f, "{}{}", bundles::describe(policy), bundles::hint(requires))
     }
 }
 
@@ -100,8 +100,8 @@ pub(crate) fn run(arguments: &Publish) -> Result<Outcome, Failure> {
         None => (None, None, None),
     };
     let known = before.as_ref().is_some_and(|before| before.rev == policy.rev);
-    let refused_for = bundles::refused_for(&new.needs);
-    let mut report = Published { policy, refused_for, before, changes, meaning, published: false };
+    let requires = bundles::requires(&new.needs);
+    let mut report = Published { policy, requires, before, changes, meaning, published: false };
     if !yes && !known {
         confirm(&Preview(&report).to_string())?;
     }

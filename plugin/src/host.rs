@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use holdgate_gate::{Answer, Callout, Change, Figure, Host, Permit, Reply, StreamId, config::KeyPlace};
+use holdgate_gate::{Answer, Callout, Change, Changes, Figure, Host, Permit, Reply, StreamId, config::KeyPlace};
 use holdgate_protocol::jws::{host_question, host_says_yes};
 use proxy_wasm::{
     hostcalls,
@@ -100,6 +100,43 @@ pub(crate) fn remove_request_trailer(name: &str) {
 
 pub(crate) fn set_request_header(name: &str, value: &str) {
     let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
+}
+
+/// Carries out what has to change of a request whose whole body has come. `false`: the host does not do it.
+pub(crate) fn change_request(changes: &Changes, size: usize) -> bool {
+    if changes.plain_answer {
+        remove_request_header("accept-encoding");
+    }
+    let Some(body) = &changes.body else { return true };
+    // Where the length was announced, another one would cut the body or wait for more.
+    if let Ok(Some(_)) = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "content-length") {
+        set_request_header("content-length", &body.len().to_string());
+    }
+    hostcalls::set_buffer(BufferType::HttpRequestBody, 0, size, body).is_ok()
+}
+
+/// Status and content-type of an answer, and whether it is encoded.
+pub(crate) fn answers_list() -> (u16, Option<String>, bool) {
+    let value = |name| hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
+    let content_type = value("content-type").and_then(|value| String::from_utf8(value).ok());
+    let status = status(MapType::HttpResponseHeaders).unwrap_or_default();
+    (status, content_type, value("content-encoding").is_some())
+}
+
+/// Removes from an answer what is about the octets of a body that may change.
+pub(crate) fn forget_body_headers() {
+    for name in ["content-length", "etag", "content-digest", "repr-digest", "digest", "content-md5"] {
+        let _removed = hostcalls::remove_map_value(MapType::HttpResponseHeaders, name);
+    }
+}
+
+pub(crate) fn response_body(size: usize) -> Vec<u8> {
+    buffer(BufferType::HttpResponseBody, size)
+}
+
+/// Puts another body in place of the one of so many bytes that came.
+pub(crate) fn set_response_body(body: &[u8], size: usize) {
+    let _set = hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, body);
 }
 
 /// The status that the upstream answered with; `None` where the proxy answered in its place.

@@ -92,7 +92,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New, bodiless: false }))
+        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New, bodiless: false, listing: false }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -131,6 +131,11 @@ impl Root {
         for command in commands {
             match command {
                 Command::Forward { stream, permit } => host::in_stream(stream, self.id, || host::resume(permit)),
+                Command::Change { stream, changes } => host::in_stream(stream, self.id, || {
+                    if !host::change_request(&changes, usize::MAX) {
+                        host::reply_unconfigured();
+                    }
+                }),
                 Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
                 Command::Keep(bundle) => host::keep(&shared.kept_as, &bundle),
                 Command::Measure(figure) => self.metrics.tell(figure),
@@ -156,6 +161,8 @@ struct Stream {
     phase: Phase,
     /// Judged as a request without a body, which must not have one then.
     bodiless: bool,
+    /// The answer is a list of tools, which is kept until it is whole.
+    listing: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -260,12 +267,18 @@ impl HttpContext for Stream {
             let through = shared.gate.borrow().is_through(self.id);
             return if through { Action::Continue } else { Action::Pause };
         }
-        let step = if end {
-            let body = host::request_body(size);
-            shared.gate.borrow_mut().body(host::now(), self.id, body)
-        } else {
-            shared.gate.borrow_mut().body_so_far(self.id, size)
-        };
+        if !end {
+            let step = shared.gate.borrow_mut().body_so_far(self.id, size);
+            return self.carry_out(&shared, step);
+        }
+        let body = host::request_body(size);
+        let step = shared.gate.borrow_mut().body(host::now(), self.id, body);
+        let changes = shared.gate.borrow_mut().changes();
+        if changes.is_some_and(|changes| !host::change_request(&changes, size)) {
+            self.phase = Phase::Answered;
+            host::reply_unconfigured();
+            return Action::Pause;
+        }
         self.carry_out(&shared, step)
     }
 
@@ -288,13 +301,38 @@ impl HttpContext for Stream {
         }
     }
 
-    fn on_http_response_headers(&mut self, _count: usize, _end: bool) -> Action {
+    fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
         if let Some(shared) = &self.shared {
-            let awaited = shared.gate.borrow().awaits_response(self.id);
+            let (awaited, list) = {
+                let gate = shared.gate.borrow();
+                (gate.awaits_response(self.id), gate.awaits_list(self.id))
+            };
             if awaited {
                 let status = host::upstream_status();
                 shared.gate.borrow_mut().response(self.id, status);
             }
+            if list && !end {
+                let (status, content_type, encoded) = host::answers_list();
+                self.listing = shared.gate.borrow_mut().list_head(self.id, status, content_type.as_deref(), encoded);
+                if self.listing {
+                    host::forget_body_headers();
+                }
+            }
+        }
+        Action::Continue
+    }
+
+    fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
+        let Some(shared) = self.shared.clone().filter(|_| self.listing) else { return Action::Continue };
+        self.listing = shared.gate.borrow_mut().list_so_far(self.id, size);
+        if self.listing && !end {
+            return Action::Pause;
+        }
+        if self.listing {
+            self.listing = false;
+            let body = host::response_body(size);
+            let other = shared.gate.borrow_mut().list(host::now(), self.id, &body);
+            other.iter().for_each(|other| host::set_response_body(other, size));
         }
         Action::Continue
     }

@@ -63,6 +63,8 @@ pub struct Options {
     pub upstream_http2: bool,
     /// Changes Envoy's configuration before it starts.
     pub envoy: Option<Edit>,
+    /// Where the gateway's route leads in place of the sample upstream.
+    pub upstream: Option<SocketAddr>,
     /// Envoy's worker threads.
     pub concurrency: u32,
     /// Further arguments of `holdgate-approval serve`.
@@ -79,10 +81,11 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let (policy, envoy, tamper, port_base, data) = (None, None, None, None, None);
+        let (policy, envoy, upstream, tamper, port_base, data) = (None, None, None, None, None, None);
         Options {
             policy,
             plugin: json!({}),
+            upstream,
             upstream_http2: false,
             envoy,
             concurrency: 1,
@@ -155,8 +158,9 @@ impl Stack {
 
         let plugin = plugin_configuration(&issuer, &authors_jwks, &folder, options.plugin)?;
         let seen_as_service = if proxy.is_some() { ports.proxy() } else { ports.service() };
+        let leads_to = options.upstream.unwrap_or(ports.upstream());
         let mut config =
-            envoy::configuration(&places, &ports, seen_as_service, plugin.clone(), options.upstream_http2)?;
+            envoy::configuration(&places, &ports, leads_to, seen_as_service, plugin.clone(), options.upstream_http2)?;
         if let Some(edit) = &options.envoy {
             edit(&mut config);
         }

@@ -30,7 +30,7 @@ def jcs(value):
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def digest_base(vector, body):
+def digest_base(vector, body, tag="holdgate-http-1"):
     bound = {}
     for name, value in vector["fields"]:
         left_out = name in UNBOUND or name.startswith(UNBOUND_PREFIXES)
@@ -52,7 +52,7 @@ def digest_base(vector, body):
     components = [name for name, _ in lines]
     names = " ".join(f'"{name}"' for name in components)
     text = [f'"{name}": {value}' for name, value in lines]
-    text.append(f'"@signature-params": ({names});tag="holdgate-http-1"')
+    text.append(f'"@signature-params": ({names});tag="{tag}"')
     return components, "\n".join(text)
 
 
@@ -126,6 +126,80 @@ def request_digests():
             "body": body,
         }
         components, base = digest_base(vector, body_bytes(body))
+        vectors.append({**vector, "base": base, "components": components, "digest": sha256(base.encode())})
+    return vectors
+
+
+class Number(str):
+    """A number as its source spells it."""
+
+
+def jcs_as_spelled(value):
+    """RFC 8785, but numbers keep the spelling of their source."""
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ",".join(map(jcs_as_spelled, value)) + "]"
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: key.encode("utf-16-be"))
+        return "{" + ",".join(jcs_as_spelled(key) + ":" + jcs_as_spelled(value[key]) for key in keys) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def mcp_content(text):
+    """What of a message a client's retry has in common with the first try."""
+    message = json.loads(text, parse_int=Number, parse_float=Number)
+    message.pop("id", None)
+    params = message.get("params")
+    if isinstance(params, dict):
+        if isinstance(params.get("requestState"), str) and params["requestState"].startswith("hg1."):
+            del params["requestState"]
+        if isinstance(params.get("_meta"), dict):
+            for name in ("progressToken", "traceparent", "tracestate", "baggage"):
+                params["_meta"].pop(name, None)
+            if not params["_meta"]:
+                del params["_meta"]
+    return jcs_as_spelled(message)
+
+
+def mcp_digests():
+    call = '{"jsonrpc":"2.0","id":%s,"method":"tools/call","params":{"name":"pay","arguments":{"amount":%s}%s}}'
+    revision = '"io.modelcontextprotocol/protocolVersion":"2026-07-28"'
+    cases = [
+        ("a call", call % (1, 5, "")),
+        ("a retry with another id", call % ('"x-2"', 5, "")),
+        ("another amount", call % (1, 50, "")),
+        ("another spelling of the amount", call % (1, "5.0", "")),
+        ("a progress token", call % (3, 5, ',"_meta":{"progressToken":7}')),
+        ("trace context", call % (4, 5, ',"_meta":{"traceparent":"00-1","tracestate":"a=b","baggage":"c=d"}')),
+        ("an empty `_meta`", call % (5, 5, ',"_meta":{}')),
+        ("what else `_meta` says", call % (6, 5, ',"_meta":{"progressToken":1,%s}' % revision)),
+        ("a state of Holdgate", call % (7, 5, ',"requestState":"hg1.any"')),
+        ("a state of the upstream", call % (8, 5, ',"requestState":"AEAD blob"')),
+        ("a state that is no text", call % (9, 5, ',"requestState":{"hg1.":1}')),
+        ("order and spacing", '{ "params" : {"arguments":{"amount":5},"name":"pay"},\n"method":"tools/call","id":10,"jsonrpc":"2.0"}'),
+        ("members of those names elsewhere", call % (11, '{"id":1,"progressToken":2,"requestState":"hg1.x","_meta":{}}', "")),
+        ("keys in the order of UTF-16", call % (12, '{"\\ue000":1,"\\ud83d\\ude00":2,"ä":3,"a\\u0001":"\\u001f\\n"}', "")),
+        ("another method", '{"jsonrpc":"2.0","id":13,"method":"resources/read","params":{"uri":"file:///a"}}'),
+        ("a notification", '{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}'),
+        ("an answer", '{"jsonrpc":"2.0","id":14,"result":{"action":"accept"}}'),
+    ]
+    vectors = []
+    for name, text in cases:
+        vector = {
+            "name": name,
+            "method": "POST",
+            "scheme": "https",
+            "authority": "tools.example",
+            "path": "/mcp",
+            "query": None,
+            "fields": [["content-type", "application/json"], ["mcp-session-id", "s-1"]],
+            "token_header": "authorization",
+            "unbind": [],
+            "body": {"utf8": text},
+        }
+        content = mcp_content(text)
+        components, base = digest_base(vector, content.encode(), "holdgate-mcp-1")
         vectors.append({**vector, "base": base, "components": components, "digest": sha256(base.encode())})
     return vectors
 
@@ -332,6 +406,7 @@ def signatures():
 def main():
     files = {
         "request-digest.json": request_digests(),
+        "mcp-digest.json": mcp_digests(),
         "agent-key.json": agents(),
         "requirement.json": requirements(),
         "rule-hash.json": rule_hashes(),

@@ -98,7 +98,7 @@ impl Example {
             body: Body::Unread,
             mcp: match request.mcp {
                 Mcp::None => Mcp::None,
-                Mcp::Unread | Mcp::Message { .. } => Mcp::Unread,
+                Mcp::Unread | Mcp::Tool(_) | Mcp::Message { .. } => Mcp::Unread,
             },
             ..request
         });

@@ -347,6 +347,7 @@ fn find<'a>(attribute: &Attribute, request: &Request<'a>) -> Found<'a> {
         Attribute::McpTool => match request.mcp {
             Mcp::Message { method: crate::value::TOOLS_CALL, tool, .. } => tool.map_or(Found::Unknown, Found::Text),
             Mcp::None | Mcp::Message { .. } => Found::Nothing,
+            Mcp::Tool(tool) => Found::Text(tool),
             Mcp::Unread => Found::Unknown,
         },
         Attribute::Claim(pointer) => match request.agent.and_then(|agent| agent.claims.at(pointer)) {

@@ -76,6 +76,8 @@ pub enum Mcp<'a> {
     None,
     /// The request goes to an MCP endpoint, and its body has not been read, or is unreadable.
     Unread,
+    /// Any call of this tool: what is asked of its arguments is pending. For what an agent could call, not for a request.
+    Tool(&'a str),
     Message {
         method: &'a str,
         /// The tool that a `tools/call` names.

@@ -74,7 +74,7 @@ impl Template {
     }
 
     /// Whether the template matches a canonical path.
-    pub(crate) fn matches(&self, path: &str) -> bool {
+    pub fn matches(&self, path: &str) -> bool {
         let Some(path) = path.strip_prefix('/') else { return false };
         // The path "/" has no segment for `**`, so that `/**` matches it, and an empty one for `/`.
         let mut rest = path.split('/');

@@ -141,15 +141,17 @@ impl<'a> Values<'a> {
             Attribute::McpMethod => match request.mcp {
                 Mcp::None => Value::Elsewhere,
                 Mcp::Unread => Value::Pending,
+                Mcp::Tool(_) => Value::Text(TOOLS_CALL),
                 Mcp::Message { method, .. } => Value::Text(method),
             },
             Attribute::McpTool => match request.mcp {
                 Mcp::Unread => Value::Pending,
+                Mcp::Tool(tool) => Value::Text(tool),
                 Mcp::Message { method: TOOLS_CALL, tool, .. } => text(tool),
                 Mcp::None | Mcp::Message { .. } => Value::Elsewhere,
             },
             Attribute::McpArg(pointer) => match request.mcp {
-                Mcp::Unread => Value::Pending,
+                Mcp::Unread | Mcp::Tool(_) => Value::Pending,
                 Mcp::Message { method: TOOLS_CALL, args, .. } => Value::of(args.and_then(|args| args.at(pointer))),
                 Mcp::None | Mcp::Message { .. } => Value::Elsewhere,
             },

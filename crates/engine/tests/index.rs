@@ -192,6 +192,27 @@ proptest! {
         }
     }
 
+    /// What is decided about a tool holds for every call of it: a tool is taken off a list only if no call of it would pass.
+    #[test]
+    fn a_decision_on_a_tool_holds_for_every_call(rules in prop::collection::vec(rule(), 1..12), asked in prop::collection::vec(asked(), 12)) {
+        let policy = load(&rules);
+        let [object, other] = [r#"{"k":"iam","a":"x"}"#, r#"{"k":7}"#].map(|text| Json::parse(text.as_bytes()).unwrap());
+        for asked in asked {
+            with_request(&asked, |request| {
+                for tool in ["grant_role", "iam", "x"] {
+                    let listed = Request { body: Body::Unread, mcp: Mcp::Tool(tool), ..*request };
+                    let Head::Decided(early) = policy.evaluate_head(&listed) else { continue };
+                    for (body, args) in [(&object, None), (&object, Some(&object)), (&other, Some(&other))] {
+                        let mcp = Mcp::Message { method: "tools/call", tool: Some(tool), args };
+                        let late = policy.evaluate(&Request { body: Body::Json(body), mcp, ..*request });
+                        prop_assert_eq!(std::mem::discriminant(&late), std::mem::discriminant(&early), "{:?} {:?}", body, mcp);
+                    }
+                }
+                Ok(())
+            })?;
+        }
+    }
+
     /// Another rule that denies never opens anything, whatever way the index then splits.
     #[test]
     fn another_deny_never_makes_a_request_pass(

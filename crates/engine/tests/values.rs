@@ -89,6 +89,8 @@ fn what_is_asked_of_a_tool_call_is_false_elsewhere_negated_or_not() {
     for (mcp, expected) in [
         (Mcp::None, [False, False, False]),
         (Mcp::Unread, [Pending, Pending, Pending]),
+        (Mcp::Tool("iam.grant"), [True, True, Pending]),
+        (Mcp::Tool("other"), [True, False, Pending]),
         (Mcp::Message { method: "tools/list", tool: Some("iam.x"), args: Some(&args) }, [False, False, False]),
         (call(Some("iam.grant"), Some(&args)), [True, True, True]),
         (call(Some("other"), None), [True, False, Unknown]),

@@ -5,12 +5,13 @@ mod identity;
 use holdgate_engine::Policy;
 use holdgate_protocol::{
     Json,
-    bundle::{BundleError, Needs, SignedBundle},
+    bundle::{BundleError, SignedBundle},
     duration,
     json::{Place, ShapeError},
     jws::Keys,
 };
 
+use crate::Endpoints;
 pub use identity::{Identity, Issuer, KeyPlace, KeySource, Spiffe, Untagged};
 
 /// The checked configuration of a filter.
@@ -44,6 +45,8 @@ pub struct Config {
     pub wake: Wake,
     /// The header in which agents say why they ask.
     pub reason_header: Option<String>,
+    /// Where MCP is spoken.
+    pub mcp: Endpoints,
 }
 
 /// How the proxy gives a filter the body of a request that must not go on yet.
@@ -98,8 +101,10 @@ pub enum ConfigError {
     PolicyId { found: String, expected: String },
     #[error("`bundle`: its serial {found} is lower than `min_serial` {min}")]
     Serial { found: u64, min: u64 },
-    #[error("`bundle`: its rules look at `{0}`, which this version of the filter does not evaluate")]
-    Unsupported(&'static str),
+    #[error(
+        "`bundle`: its rules look at MCP messages, and without `mcp.paths` none could match; list the paths of the MCP servers"
+    )]
+    NoEndpoints,
     #[error(
         "HOLDGATE_GATEWAY_CREDENTIAL is missing; set it in the proxy's environment, and name it in vm_config.environment_variables.host_env_keys"
     )]
@@ -136,9 +141,10 @@ impl Config {
                 "feed_wait",
                 "on_stale",
                 "reason_header",
+                "mcp",
             ])?;
         let [max_body, max_parked_bytes, max_agent_bytes, body_within, max_wait, limits @ ..] = limits;
-        let [feed_max_age, feed_wait, on_stale, reason_header] = limits;
+        let [feed_max_age, feed_wait, on_stale, reason_header, mcp] = limits;
         let bundle_keys = keys(&bundle_keys)?;
         let signed: Option<SignedBundle> = bundle.optional()?;
         let signed = signed.map(|signed| signed.open(&bundle_keys)).transpose()?;
@@ -165,6 +171,7 @@ impl Config {
             body,
             wake,
             reason_header: reason_header.given().map(own_header).transpose()?,
+            mcp: mcp.given().map(Endpoints::read).transpose()?.unwrap_or_default(),
         };
         if let Some(policy) = &bundle {
             config.accepts(policy)?;
@@ -181,19 +188,11 @@ impl Config {
         if reference.serial < self.min_serial {
             return Err(ConfigError::Serial { found: reference.serial, min: self.min_serial });
         }
-        match not_evaluated(policy.needs()).next() {
-            Some(what) => Err(ConfigError::Unsupported(what)),
-            None => Ok(()),
+        if policy.needs().mcp && self.mcp.is_empty() {
+            return Err(ConfigError::NoEndpoints);
         }
+        Ok(())
     }
-}
-
-/// What rules look at and this version of the filter does not evaluate, by the keys of rule files.
-///
-/// It refuses such a policy: if it let the atoms be unknown it would hold or deny everything that the rules are near to.
-pub fn not_evaluated(needs: &Needs) -> impl Iterator<Item = &'static str> {
-    let all = [(needs.mcp, "mcp")];
-    all.into_iter().filter(|(needed, _)| *needed).map(|(_, what)| what)
 }
 
 const ON_STALE: [(&str, OnStale); 2] = [("deny", OnStale::Deny), ("allow_routine", OnStale::AllowRoutine)];

@@ -10,6 +10,7 @@ mod course;
 mod figures;
 mod hold;
 mod keys;
+mod listing;
 mod rates;
 mod redeem;
 mod root;
@@ -36,6 +37,7 @@ use crate::{
     capture::Redactor,
     config::{AwaitBody, KeyPlace},
     identity::{Identities, Identity, IdentityFigures},
+    mcp::Asker,
     preference::Preference,
 };
 
@@ -107,6 +109,15 @@ pub struct Opened {
     pub step: Step,
 }
 
+/// What of a request has to change before it goes on, beside what its head said.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// The body that takes the place of the one that came.
+    pub body: Option<Vec<u8>>,
+    /// The answer is to be read: the upstream must not compress it.
+    pub plain_answer: bool,
+}
+
 /// One HTTP request to the approval service; the host adds authority and credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callout {
@@ -132,6 +143,11 @@ pub enum Command {
     Forward {
         stream: StreamId,
         permit: Permit,
+    },
+    /// Change a request whose whole body has come; its step follows.
+    Change {
+        stream: StreamId,
+        changes: Changes,
     },
     Reply {
         stream: StreamId,
@@ -224,6 +240,8 @@ pub struct Gate {
     detached: Vec<DetachedAttempt>,
     /// When an agent last asked after a task, in Unix milliseconds.
     asked: HashMap<(String, Actor), u64>,
+    /// For [`Gate::changes`].
+    changes: Option<Changes>,
     /// What is to be logged, and how often it happened since the last tick.
     warnings: BTreeMap<String, u32>,
     /// What was warned of last, of the things that are tried again and again.
@@ -306,6 +324,8 @@ enum Stream {
     Task(String),
     /// It went on with a grant; its outcome is reported.
     Granted { hold: String, attempt: String },
+    /// It went on, and the answer is a list of tools that is filtered.
+    Listing(Box<Listing>),
     /// Its answer stands in the outbox.
     Answered,
 }
@@ -319,6 +339,12 @@ struct AwaitingKeys {
     body: Option<Vec<u8>>,
     /// When the wait ends, in Unix milliseconds.
     until: u64,
+}
+
+/// A `tools/list` that went on.
+struct Listing {
+    head: Head,
+    identity: Option<Rc<Identity>>,
 }
 
 struct AwaitingBody {
@@ -352,6 +378,8 @@ struct Held {
     digest: RequestDigest,
     attempt: String,
     preference: Preference,
+    /// Who gets the answer, where it is a message.
+    asker: Option<Asker>,
     /// End of the inline wait, in Unix milliseconds.
     until: u64,
 }
@@ -361,6 +389,8 @@ struct Held {
 struct Hold {
     id: String,
     expires_at: u64,
+    /// What an MCP client comes back with.
+    request_state: String,
 }
 
 impl Gate {
@@ -386,6 +416,7 @@ impl Gate {
             outcomes: Vec::new(),
             detached: Vec::new(),
             asked: HashMap::new(),
+            changes: None,
             warnings: BTreeMap::new(),
             last_warning: None,
             kept: Kept::default(),
@@ -491,7 +522,16 @@ impl Kept {
 
 impl Held {
     fn size(&self) -> usize {
-        self.head.size() + HELD_OVERHEAD + self.body.as_ref().map_or(0, Vec::len)
+        let asker = self.asker.as_ref().map_or(0, Asker::size);
+        self.head.size() + HELD_OVERHEAD + self.body.as_ref().map_or(0, Vec::len) + asker
+    }
+
+    /// An answer about the request's fate, as its client understands it.
+    fn told(&self, reply: Reply, state: Option<&str>) -> Reply {
+        match &self.asker {
+            Some(asker) => asker.told(reply, state),
+            None => reply,
+        }
     }
 }
 

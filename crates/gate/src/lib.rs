@@ -9,6 +9,7 @@ pub mod config;
 mod gate;
 mod host;
 mod identity;
+mod mcp;
 mod permit;
 mod preference;
 mod reply;
@@ -16,10 +17,13 @@ mod trace;
 mod view;
 
 pub use canonical::{Head, Malformed};
-pub use config::{Config, ConfigError, not_evaluated};
-pub use gate::{Answer, Callout, Change, Command, Figure, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId};
+pub use config::{Config, ConfigError};
+pub use gate::{
+    Answer, Callout, Change, Changes, Command, Figure, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId,
+};
 pub use host::Host;
 pub use identity::IdentityFigures;
+pub use mcp::Endpoints;
 pub use permit::Permit;
 pub use reply::Reply;
 pub use view::Parameters;

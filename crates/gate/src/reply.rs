@@ -184,7 +184,16 @@ pub(crate) fn task_reply(task: &Task<'_>) -> Reply {
     json_reply(status, "application/json", "task", &body, headers)
 }
 
-fn json_reply(
+/// A JSON-RPC error for a message that was understood and is wrong; the code stands in MCP's specification.
+pub(crate) fn rpc_error(status: u16, code: &str, id: Option<Json>, message: String) -> Reply {
+    let code = Json::parse(code.as_bytes()).unwrap_or(Json::Null);
+    let mut members = vec![("jsonrpc", "2.0".into())];
+    members.extend(id.map(|id| ("id", id)));
+    members.push(("error", Json::object([("code", code), ("message", Json::String(message))])));
+    json_reply(status, "application/json", "malformed", &object(members), Vec::new())
+}
+
+pub(crate) fn json_reply(
     status: u16,
     content_type: &str,
     decision: &'static str,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Hash, b64};
+use crate::{Hash, Json, b64, mcp};
 
 /// What a request is before its body: the canonical octets that are matched, digested and forwarded.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,26 @@ pub fn request_digest(
     token_header: &str,
     unbind: &[String],
 ) -> Result<RequestDigest, DigestError> {
+    digest(head, body, "holdgate-http-1", token_header, unbind)
+}
+
+/// Digests a request whose body is an MCP message, without what belongs to a try: [`mcp::content`].
+pub fn mcp_request_digest(
+    head: &RequestHead<'_>,
+    message: Json,
+    token_header: &str,
+    unbind: &[String],
+) -> Result<RequestDigest, DigestError> {
+    digest(head, &mcp::content(message), "holdgate-mcp-1", token_header, unbind)
+}
+
+fn digest(
+    head: &RequestHead<'_>,
+    content: &[u8],
+    tag: &str,
+    token_header: &str,
+    unbind: &[String],
+) -> Result<RequestDigest, DigestError> {
     let mut fields = BTreeMap::<&str, Vec<&str>>::new();
     let covered = |(name, value): &&(String, String)| is_bound(name, value, token_header, unbind);
     for (name, value) in head.fields.iter().filter(covered) {
@@ -96,12 +116,12 @@ pub fn request_digest(
         ("@path", head.path.to_owned()),
     ];
     lines.extend(head.query.map(|query| ("@query", format!("?{query}"))));
-    lines.push(("content-digest", format!("sha-256=:{}:", b64(Hash::of(body).as_bytes()))));
+    lines.push(("content-digest", format!("sha-256=:{}:", b64(Hash::of(content).as_bytes()))));
     lines.extend(fields.into_iter().map(|(name, values)| (name, values.join(", "))));
 
     let names: Vec<String> = lines.iter().map(|(name, _)| format!("\"{name}\"")).collect();
     let mut base = lines.iter().map(|(name, value)| format!("\"{name}\": {value}\n")).collect::<String>();
-    base.push_str(&format!("\"@signature-params\": ({});tag=\"holdgate-http-1\"", names.join(" ")));
+    base.push_str(&format!("\"@signature-params\": ({});tag=\"{tag}\"", names.join(" ")));
     let components = lines.into_iter().map(|(name, _)| name.to_owned()).collect();
     Ok(RequestDigest { components, digest: Hash::of(base.as_bytes()) })
 }

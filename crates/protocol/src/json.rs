@@ -122,6 +122,22 @@ impl Json {
         out.into_bytes()
     }
 
+    /// The member of objects that these names lead to.
+    pub fn member(&self, names: &[&str]) -> Option<&Json> {
+        names.iter().try_fold(self, |value, name| value.as_object()?.get(name))
+    }
+
+    /// Takes out the member of objects that these names lead to.
+    pub fn remove(&mut self, names: &[&str]) -> Option<Json> {
+        let Json::Object(Object(members)) = self else { return None };
+        let (name, rest) = names.split_first()?;
+        let at = members.binary_search_by(|(other, _)| utf16_order(other, name)).ok()?;
+        if rest.is_empty() {
+            return Some(members.remove(at).1);
+        }
+        members.get_mut(at)?.1.remove(rest)
+    }
+
     /// The value at a pointer (RFC 6901), if there is one.
     pub fn at(&self, pointer: &Pointer) -> Option<&Json> {
         pointer.steps.iter().try_fold(self, |value, step| value.step(step))

@@ -13,6 +13,7 @@ pub mod grant;
 pub mod hash;
 pub mod json;
 pub mod jws;
+pub mod mcp;
 pub mod requirement;
 pub mod sort;
 

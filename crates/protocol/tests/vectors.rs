@@ -10,7 +10,7 @@ use std::{
 use holdgate_protocol::{
     Agent, Hash, Json, Requirement, RuleRef,
     bundle::{self, SignedBundle, rule_hash},
-    digest::{RequestHead, request_digest},
+    digest::{RequestDigest, RequestHead, mcp_request_digest, request_digest},
     from_b64, from_b64url,
     grant::{self, Claims},
     jws::{Jwks, Keys, PrivateKey},
@@ -71,22 +71,59 @@ impl Body {
     }
 }
 
+impl DigestVector {
+    fn head(&self) -> RequestHead<'_> {
+        RequestHead {
+            method: &self.method,
+            scheme: &self.scheme,
+            authority: &self.authority,
+            path: &self.path,
+            query: self.query.as_deref(),
+            fields: &self.fields,
+        }
+    }
+
+    fn check(&self, result: &RequestDigest) {
+        assert_eq!(result.components, self.components, "{}", self.name);
+        assert_eq!(Hash::of(self.base.as_bytes()), self.digest, "{}: the base is the digested text", self.name);
+        assert_eq!(result.digest, self.digest, "{}: expected the digest of\n{}", self.name, self.base);
+    }
+}
+
 #[test]
 fn request_digests_are_as_published() {
     for vector in read::<DigestVector>("request-digest.json", 20) {
-        let head = RequestHead {
-            method: &vector.method,
-            scheme: &vector.scheme,
-            authority: &vector.authority,
-            path: &vector.path,
-            query: vector.query.as_deref(),
-            fields: &vector.fields,
-        };
-        let result = request_digest(&head, &vector.body.bytes(), &vector.token_header, &vector.unbind).unwrap();
-        assert_eq!(result.components, vector.components, "{}", vector.name);
-        assert_eq!(Hash::of(vector.base.as_bytes()), vector.digest, "{}: the base is the digested text", vector.name);
-        assert_eq!(result.digest, vector.digest, "{}: expected the digest of\n{}", vector.name, vector.base);
+        let result = request_digest(&vector.head(), &vector.body.bytes(), &vector.token_header, &vector.unbind);
+        vector.check(&result.unwrap());
     }
+}
+
+/// The first call and what a client changes in its retry have one digest; whatever else changes makes another.
+#[test]
+fn digests_of_mcp_messages_are_as_published() {
+    let vectors = read::<DigestVector>("mcp-digest.json", 17);
+    for vector in &vectors {
+        let message = Json::parse(&vector.body.bytes()).unwrap();
+        let result = mcp_request_digest(&vector.head(), message, &vector.token_header, &vector.unbind);
+        vector.check(&result.unwrap());
+    }
+    let same = [
+        "a call",
+        "a retry with another id",
+        "a progress token",
+        "trace context",
+        "an empty `_meta`",
+        "a state of Holdgate",
+        "order and spacing",
+    ];
+    let mut others = Vec::new();
+    for vector in &vectors {
+        assert_eq!(vector.digest == vectors[0].digest, same.contains(&vector.name.as_str()), "{}", vector.name);
+        others.push(vector.digest);
+    }
+    others.sort();
+    others.dedup();
+    assert_eq!(others.len(), vectors.len() - same.len() + 1);
 }
 
 #[derive(Deserialize)]

@@ -287,18 +287,18 @@ fn keys_are_taken_for_what_they_are() {
 }
 
 #[test]
-fn a_bundle_that_filters_refuse_is_said_to_be_one() {
+fn what_gateways_need_for_a_bundle_is_said() {
     let place = Place::new();
     let rules =
         POLICY.replace("tests:", "  - id: burst\n    effect: deny\n    match:\n      - mcp: {tool: pay}\ntests:");
     place.write("demo.yaml", &rules);
     place.succeeds("keygen --out k");
-    let warning = "needs mcp: filters of this version refuse it\n";
-    assert!(place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains(warning));
-    assert!(place.succeeds("verify x.json --keys k.jwks.json").contains(warning));
+    let hint = "gateways need mcp.paths in their configuration, and refuse it without\n";
+    assert!(place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains(hint));
+    assert!(place.succeeds("verify x.json --keys k.jwks.json").contains(hint));
     let data: serde_json::Value =
         serde_json::from_str(&place.succeeds("verify x.json --keys k.jwks.json --format json")).unwrap();
-    assert_eq!(data["refused_for"], serde_json::json!(["mcp"]));
+    assert_eq!(data["requires"], serde_json::json!(["mcp.paths"]));
     place.write("demo.yaml", POLICY);
-    assert!(!place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains("refuse"));
+    assert!(!place.succeeds("build demo.yaml --out x.json --sign k.jwk").contains("mcp.paths"));
 }

@@ -12,6 +12,7 @@ use crate::identity::merge;
 pub(super) fn configuration(
     places: &Places,
     ports: &Ports,
+    upstream: SocketAddr,
     service: SocketAddr,
     plugin: Value,
     upstream_http2: bool,
@@ -31,7 +32,7 @@ pub(super) fn configuration(
     *configuration = json!(all.to_string());
     let clusters = at(&mut config, "/static_resources/clusters")?;
     let endpoint = "/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address";
-    set_address(named(clusters, "upstream")?, endpoint, ports.upstream())?;
+    set_address(named(clusters, "upstream")?, endpoint, upstream)?;
     set_address(named(clusters, "approval")?, endpoint, service)?;
     if upstream_http2 {
         let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";

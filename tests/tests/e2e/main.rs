@@ -13,6 +13,7 @@ mod flows;
 mod held;
 mod issuers;
 mod mass;
+mod mcp;
 mod policy;
 mod refusals;
 mod routine;

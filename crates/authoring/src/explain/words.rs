@@ -142,6 +142,9 @@ pub fn actual(attribute: &Attribute, request: &Request<'_>) -> String {
         Attribute::McpMethod | Attribute::McpTool | Attribute::McpArg(_) => match (request.mcp, attribute) {
             (Mcp::None, _) => "no MCP message".into(),
             (Mcp::Unread, _) => "unreadable".into(),
+            (Mcp::Tool(_), Attribute::McpMethod) => quoted("tools/call"),
+            (Mcp::Tool(_), Attribute::McpArg(_)) => "not known".into(),
+            (Mcp::Tool(tool), _) => quoted(tool),
             (Mcp::Message { method, .. }, Attribute::McpMethod) => quoted(method),
             (Mcp::Message { method: "tools/call", args, .. }, Attribute::McpArg(pointer)) => {
                 json(args.and_then(|args| args.at(pointer)))

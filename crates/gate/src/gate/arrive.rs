@@ -1,10 +1,12 @@
 //! A request's arrival in its own callbacks: head and body, until there is a verdict.
 
-use holdgate_engine::{Body, Head as HeadVerdict, Policy, Request, Verdict};
+use std::rc::Rc;
+
+use holdgate_engine::{Body, Head as HeadVerdict, Mcp, Policy, Request, Verdict};
 use holdgate_protocol::{Actor, Json, gateway::Outcome};
 
 use super::{
-    AwaitingBody, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
+    AwaitingBody, Changes, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
     hold::Pending,
     told::{
         denied_by_policy, keys_unavailable, malformed, refused, suspended, too_large, too_many_bodies, unauthorized,
@@ -16,6 +18,7 @@ use crate::{
     canonical::{is_free, is_reserved},
     config::{AwaitBody, OnStale, Untagged, Wake},
     identity::{Identity, IdentityError},
+    mcp::{Endpoints, Message, check_head},
     reply::TASKS,
     view::{Parameters, View},
 };
@@ -75,16 +78,20 @@ impl Gate {
         }
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
-        let request = view.request(if end { Body::Empty } else { Body::Unread });
-        let rates = self.count(now, id, &policy, &request, end);
+        // What goes to an MCP endpoint is a message: its body is read whatever the head says, unless that is no.
+        let message = self.config.mcp.serve(&head);
+        let whole = end && !message;
+        let mcp = if message { Mcp::Unread } else { Mcp::None };
+        let request = Request { mcp, ..view.request(if whole { Body::Empty } else { Body::Unread }) };
+        let rates = self.count(now, id, &policy, &request, whole);
         let request = Request { rates: &rates, ..request };
         match policy.evaluate_head(&Request { body: Body::Unread, ..request }) {
-            HeadVerdict::Decided(Verdict::Hold(_)) => {}
-            HeadVerdict::Decided(verdict) => {
-                self.judged(now, id, &policy, verdict, None);
-                policy.shadow_by_head(&request).for_each(|rule| self.shadowed(id, &policy, rule));
-                return pass_or_deny(&policy, verdict);
+            HeadVerdict::Decided(verdict @ Verdict::Deny(_)) => {
+                return self.decide_by_head(now, id, &policy, &request, verdict);
             }
+            _ if message => check_head(&head)?,
+            HeadVerdict::Decided(Verdict::Hold(_)) => {}
+            HeadVerdict::Decided(verdict) => return self.decide_by_head(now, id, &policy, &request, verdict),
             HeadVerdict::NeedsBody if end => {}
             HeadVerdict::NeedsBody => readable(&head)?,
         }
@@ -108,6 +115,20 @@ impl Gate {
         }
         self.streams.insert(id, Stream::Body(Box::new(awaiting)));
         Ok(Step::Await)
+    }
+
+    /// The head has decided.
+    fn decide_by_head(
+        &mut self,
+        now: u64,
+        id: StreamId,
+        policy: &Rc<Policy>,
+        request: &Request<'_>,
+        verdict: Verdict,
+    ) -> Result<Step, Reply> {
+        self.judged(now, id, policy, verdict, None);
+        policy.shadow_by_head(request).for_each(|rule| self.shadowed(id, policy, rule));
+        pass_or_deny(policy, verdict)
     }
 
     /// Whether the stream waits for the rest of its body.
@@ -205,7 +226,7 @@ impl Gate {
     }
 
     /// Decides on a whole request. Time has passed since its head came: whatever that decided is decided anew.
-    fn complete(&mut self, now: u64, id: StreamId, awaiting: AwaitingBody, body: Vec<u8>) -> Result<Step, Reply> {
+    fn complete(&mut self, now: u64, id: StreamId, awaiting: AwaitingBody, mut body: Vec<u8>) -> Result<Step, Reply> {
         let AwaitingBody { head, identity, arrived, .. } = awaiting;
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
         self.course(id).under(&policy);
@@ -213,24 +234,34 @@ impl Gate {
         self.refuse_lapsed(now, identity.as_deref())?;
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
-        let parsed = Parsed::of(&policy, &head, &body);
-        let request = view.request(parsed.as_body());
+        let parsed = Parsed::of(&policy, &self.config.mcp, &head, &body)?;
+        let request = parsed.seen_by(&view);
         let rates = self.count(now, id, &policy, &request, true);
         let request = Request { rates: &rates, ..request };
-        let needed = policy.evaluate_head(&Request { body: Body::Unread, ..request }) == HeadVerdict::NeedsBody;
-        if let (true, Parsed::Unreadable(reply)) = (needed, &parsed) {
+        if let Parsed::Unreadable(reply) = &parsed
+            && policy.evaluate_head(&Request { body: Body::Unread, ..request }) == HeadVerdict::NeedsBody
+        {
             return Err(reply.clone());
         }
         let verdict = policy.evaluate(&request);
         let checkpoint = policy.checkpoint(&request);
         self.judged(now, id, &policy, verdict, checkpoint.as_ref());
         policy.shadow(&request).for_each(|rule| self.shadowed(id, &policy, rule));
-        let Verdict::Hold(_) = verdict else { return pass_or_deny(&policy, verdict) };
+        let Verdict::Hold(_) = verdict else {
+            let step = pass_or_deny(&policy, verdict).map_err(|reply| parsed.told(&head, reply))?;
+            self.let_on(id, head, identity, &parsed);
+            return Ok(step);
+        };
         let Some(checkpoint) = checkpoint else {
             return Err(unavailable("The policy holds the request without saying how it is approved."));
         };
         let Some(identity) = identity else { return Err(unauthorized(&IdentityError::Missing)) };
-        self.hold(now, id, Pending { head, identity, body, arrived }, &policy, checkpoint)
+        let message = parsed.take_message();
+        if let Some(rewritten) = message.as_ref().and_then(Message::rewritten) {
+            body.clone_from(&rewritten);
+            self.changes = Some(Changes { body: Some(rewritten), plain_answer: false });
+        }
+        self.hold(now, id, Pending { head, identity, body, message, arrived }, &policy, checkpoint)
     }
 
     pub(super) fn refuse_stale(&self, now: u64) -> Result<(), Reply> {
@@ -261,12 +292,22 @@ impl Gate {
 pub(super) enum Parsed {
     Empty,
     Json(Json),
+    /// The message of a request to an MCP endpoint.
+    Message(Message),
     /// Not to be judged: what rules ask of it is unknown. The reply is for a request that depends on it.
     Unreadable(Reply),
 }
 
 impl Parsed {
-    pub(super) fn of(policy: &Policy, head: &Head, body: &[u8]) -> Self {
+    /// Reads a body as far as the policy looks into it, and a message in any case.
+    pub(super) fn of(policy: &Policy, endpoints: &Endpoints, head: &Head, body: &[u8]) -> Result<Self, Reply> {
+        if endpoints.serve(head) {
+            return Message::read(policy, head, body).map(Parsed::Message);
+        }
+        Ok(Parsed::of_plain(policy, head, body))
+    }
+
+    fn of_plain(policy: &Policy, head: &Head, body: &[u8]) -> Self {
         // Where no rule looks into bodies, it does not matter what is in this one.
         if body.is_empty() || !policy.needs().body {
             return Parsed::Empty;
@@ -288,11 +329,29 @@ impl Parsed {
         }
     }
 
-    pub(super) fn as_body(&self) -> Body<'_> {
+    /// The request with all that is known of it.
+    pub(super) fn seen_by<'a>(&'a self, view: &'a View<'_>) -> Request<'a> {
         match self {
-            Parsed::Empty => Body::Empty,
-            Parsed::Json(json) => Body::Json(json),
-            Parsed::Unreadable(_) => Body::Unread,
+            Parsed::Empty => view.request(Body::Empty),
+            Parsed::Json(json) => view.request(Body::Json(json)),
+            Parsed::Message(message) => Request { mcp: message.as_mcp(), ..view.request(message.as_body()) },
+            Parsed::Unreadable(_) => view.request(Body::Unread),
+        }
+    }
+
+    pub(super) fn message(&self) -> Option<&Message> {
+        if let Parsed::Message(message) = self { Some(message) } else { None }
+    }
+
+    fn take_message(self) -> Option<Message> {
+        if let Parsed::Message(message) = self { Some(message) } else { None }
+    }
+
+    /// A refusal as the client understands it.
+    fn told(&self, head: &Head, reply: Reply) -> Reply {
+        match self.message().and_then(|message| message.asker(head, false)) {
+            Some(asker) => asker.told(reply, None),
+            None => reply,
         }
     }
 }

@@ -293,6 +293,7 @@ impl Gate {
                 Command::Forward { stream, permit } => self.ended(now, *stream, &How::Permit(permit)),
                 Command::Reply { stream, reply } => self.ended(now, *stream, &How::Reply(reply)),
                 Command::Call { .. }
+                | Command::Change { .. }
                 | Command::Fetch { .. }
                 | Command::Keep(_)
                 | Command::Warn(_)

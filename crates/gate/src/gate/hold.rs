@@ -5,7 +5,7 @@ use std::rc::Rc;
 use holdgate_engine::{Checkpoint, Policy, Request, Verdict};
 use holdgate_protocol::{
     b64url,
-    digest::request_digest,
+    digest::{mcp_request_digest, request_digest},
     gateway::{DetachedAttempt, HoldAnswer, HoldState, Outcome, TaskAnswer},
 };
 
@@ -25,6 +25,7 @@ use crate::{
     Head, Permit, Reply,
     config::Wake,
     identity::{Identity, IdentityError},
+    mcp::Message,
     preference::Preference,
     view::{Parameters, View},
 };
@@ -34,6 +35,8 @@ pub(super) struct Pending {
     pub(super) head: Head,
     pub(super) identity: Rc<Identity>,
     pub(super) body: Vec<u8>,
+    /// What the body says at an MCP endpoint.
+    pub(super) message: Option<Message>,
     pub(super) arrived: u64,
 }
 
@@ -46,7 +49,7 @@ impl Gate {
         policy: &Policy,
         checkpoint: Checkpoint,
     ) -> Result<Step, Reply> {
-        let Pending { head, identity, body, arrived } = pending;
+        let Pending { head, identity, body, message, arrived } = pending;
         if self.is_stale(now) {
             return Err(unavailable("The gateway has lost touch with the approval service."));
         }
@@ -54,12 +57,16 @@ impl Gate {
             return Err(clocks_disagree());
         }
         let preference = Preference::of(&head, self.config.reason_header.as_deref()).map_err(refused)?;
-        let header = &self.config.identity.header;
-        let digest = request_digest(&head.for_digest(), &body, header, &checkpoint.requirement.unbind);
+        let wait = preference.wait(checkpoint.wait.saturating_mul(1000).min(self.config.max_wait));
+        let asker = message.as_ref().and_then(|message| message.asker(&head, wait >= MIN_POLL));
+        let (header, unbind) = (&self.config.identity.header, &checkpoint.requirement.unbind);
+        let digest = match message {
+            Some(message) => mcp_request_digest(&head.for_digest(), message.into_json(), header, unbind),
+            None => request_digest(&head.for_digest(), &body, header, unbind),
+        };
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
         self.course(id).digested(digest.digest);
         let attempt = self.attempt(now).ok_or_else(|| unavailable("The gateway has no source of randomness."))?;
-        let wait = preference.wait(checkpoint.wait.saturating_mul(1000).min(self.config.max_wait));
         let mut held = Held {
             head,
             identity,
@@ -70,6 +77,7 @@ impl Gate {
             digest,
             attempt,
             preference,
+            asker,
             until: arrived.saturating_add(wait),
         };
         let Some(callout) = self.open_hold(&held) else {
@@ -181,16 +189,16 @@ impl Gate {
                 return Err(unavailable("The approval service cannot take the request now."));
             }
         };
-        let HoldAnswer { hold, state, seq, expires_at, .. } = answer;
+        let HoldAnswer { hold, state, seq, expires_at, request_state } = answer;
         self.course(id).holds(&hold, created);
-        let hold = Hold { id: hold, expires_at };
+        let hold = Hold { id: hold, expires_at, request_state };
         let state = match self.news.get(&hold.id) {
             Some(news) if news.seq > seq => news.state,
             _ => state,
         };
         // Opened before the feed began, so that its decision may not be told any more.
         if state == HoldState::Pending && self.config.wake == Wake::Feed && seq < self.feed.base {
-            return Err(ticket(&held, &hold));
+            return Err(ticket(now, &held, &hold));
         }
         if state == HoldState::Denied {
             return Err(denied_before(&held, &hold, expires_at.saturating_sub(now / 1000)));
@@ -213,7 +221,7 @@ impl Gate {
         let waits = |task: &TaskAnswer| task.state != HoldState::Pending || now.saturating_sub(since) >= MIN_POLL;
         match task.filter(waits) {
             Some(task) => self.follow(now, id, held, hold, task.state),
-            None => Err(ticket(&held, &hold)),
+            None => Err(ticket(now, &held, &hold)),
         }
     }
 
@@ -234,7 +242,7 @@ impl Gate {
     /// Parks the stream until its hold is decided, or answers with a ticket where it cannot wait.
     fn park(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold) -> Result<Step, Reply> {
         if held.until <= now || held.body.is_none() {
-            return Err(ticket(&held, &hold));
+            return Err(ticket(now, &held, &hold));
         }
         self.kept.add(&held);
         if self.config.wake == Wake::Stream {
@@ -274,25 +282,29 @@ impl Gate {
                 self.outcomes.push(Outcome { hold, attempt, forwarded: true, status: None });
             }
             // A redemption on its way is accounted for when its answer comes.
-            Some(Stream::Redeeming(..)) => {}
+            Some(Stream::Redeeming(..) | Stream::Listing(_)) => {}
             Some(Stream::Keys(_) | Stream::Body(_) | Stream::Task(_) | Stream::Through | Stream::Answered) | None => {}
         }
     }
 
     /// Evaluates a woken request again, against the policy in force now. `Ok(None)`: redeem the hold.
     pub(super) fn recheck(&mut self, now: u64, id: StreamId, held: &Held) -> Result<Option<Permit>, Reply> {
+        self.judge_again(now, id, held).map_err(|reply| held.told(reply, None))
+    }
+
+    fn judge_again(&mut self, now: u64, id: StreamId, held: &Held) -> Result<Option<Permit>, Reply> {
         self.refuse_lapsed(now, Some(&held.identity))?;
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
         self.course(id).under(&policy);
         let unchanged = policy.reference().rev == held.revision;
         let parsed = match &held.body {
-            Some(body) => Parsed::of(&policy, &held.head, body),
+            Some(body) => Parsed::of(&policy, &self.config.mcp, &held.head, body)?,
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
         let parameters = Parameters::of(policy.needs(), &held.head).map_err(refused)?;
         let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now).map_err(refused)?;
-        let request = view.request(parsed.as_body());
+        let request = parsed.seen_by(&view);
         let rates = self.count(now, id, &policy, &request, true);
         let request = Request { rates: &rates, ..request };
         let verdict = policy.evaluate(&request);

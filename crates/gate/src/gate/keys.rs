@@ -80,6 +80,7 @@ impl Gate {
                 (Step::Await, Some(body)) if self.awaits_body(id) => self.body(now, id, Some(body)),
                 (step, _) => step,
             };
+            commands.extend(self.changes().map(|changes| Command::Change { stream: id, changes }));
             self.carry_out(id, step, commands);
         }
     }
@@ -88,7 +89,8 @@ impl Gate {
     pub(super) fn carry_out(&mut self, id: StreamId, step: Step, commands: &mut Vec<Command>) {
         match step {
             Step::Forward(permit) => {
-                self.streams.insert(id, Stream::Through);
+                // A list of tools stays one: its answer is looked at.
+                self.streams.entry(id).or_insert(Stream::Through);
                 commands.push(Command::Forward { stream: id, permit });
             }
             Step::Reply(reply) => self.answer(id, reply),

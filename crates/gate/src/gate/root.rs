@@ -130,7 +130,7 @@ impl Gate {
             // Decisions may have been missed: whoever waits gets a ticket, and its retry finds the hold as it stands.
             self.feed.cursor = None;
             let parked: Vec<StreamId> = self.waiting.values().flatten().copied().collect();
-            return parked.into_iter().for_each(|id| self.end_wait(id));
+            return parked.into_iter().for_each(|id| self.end_wait(now, id));
         }
         let Some(page) = call::read::<FeedPage>(answer) else {
             return self.missed(now, answer);
@@ -265,13 +265,13 @@ impl Gate {
 
     fn end_waits(&mut self, now: u64) {
         let over: Vec<StreamId> = self.deadlines.range(..(now + 1, 0)).map(|(_, id)| *id).collect();
-        over.into_iter().for_each(|id| self.end_wait(id));
+        over.into_iter().for_each(|id| self.end_wait(now, id));
     }
 
     /// The inline wait is over, and the hold stays pending; or a body has not come in time.
-    fn end_wait(&mut self, id: StreamId) {
+    fn end_wait(&mut self, now: u64, id: StreamId) {
         match self.take_if(id, |stream| matches!(stream, Stream::Parked(..) | Stream::Body(_) | Stream::Keys(_))) {
-            Some(Stream::Parked(held, hold)) => self.answer(id, ticket(&held, &hold)),
+            Some(Stream::Parked(held, hold)) => self.answer(id, ticket(now, &held, &hold)),
             Some(Stream::Body(_)) => self.answer(id, late_body()),
             Some(Stream::Keys(_)) => self.answer(id, keys_unavailable()),
             _ => {}

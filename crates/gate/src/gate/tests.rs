@@ -19,6 +19,7 @@ mod attributes;
 mod bodies;
 mod fixture;
 mod keys;
+mod messages;
 mod rates;
 mod service;
 mod telling;

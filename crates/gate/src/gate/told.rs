@@ -128,7 +128,7 @@ pub(super) fn slow_down() -> Reply {
 }
 
 /// The inline wait is over and nobody has decided: where to ask, and when.
-pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
+pub(super) fn ticket(now: u64, held: &Held, hold: &Hold) -> Reply {
     let detail = held.checkpoint.reason.as_deref().unwrap_or("A person must approve this request before it can go on.");
     let task = Task { id: &hold.id, status: HoldState::Pending, expires_at: hold.expires_at };
     let respond_async = held.preference.asked.respond_async;
@@ -137,12 +137,17 @@ pub(super) fn ticket(held: &Held, hold: &Hold) -> Reply {
         let applied = problem.header("preference-applied", "respond-async");
         problem = applied.header("location", task.status_endpoint());
     }
-    problem.rule(Some(&held.rule)).next(NextAction::Wait).task(task).retry_after(RETRY_AFTER).of_hold().reply()
+    let reply =
+        problem.rule(Some(&held.rule)).next(NextAction::Wait).task(task).retry_after(RETRY_AFTER).of_hold().reply();
+    // Whoever gets a state comes back at once: only the inline wait keeps that from being a storm.
+    let waited = held.until > 0 && held.until <= now;
+    held.told(reply, Some(hold.request_state.as_str()).filter(|_| waited))
 }
 
 pub(super) fn changed_policy(held: &Held) -> Reply {
     let detail = "The policy has changed while the request was held. Send it again to have it held anew.";
-    Problem::new(403, "cancelled", "Hold cancelled", detail).rule(Some(&held.rule)).next(NextAction::Request).reply()
+    let problem = Problem::new(403, "cancelled", "Hold cancelled", detail).rule(Some(&held.rule));
+    held.told(problem.next(NextAction::Request).reply(), None)
 }
 
 /// The same request was denied a while ago, and the denial still stands for so many seconds.
@@ -169,11 +174,11 @@ pub(super) fn ended_reply(state: HoldState, held: &Held, hold: &Hold) -> Reply {
             ("cancelled", "Hold cancelled", "The hold was cancelled before it was used.", "policy", NextAction::Request)
         }
         // Not a state in which a hold ends: the ticket says that it goes on.
-        HoldState::Pending | HoldState::Approved => return ticket(held, hold),
+        HoldState::Pending | HoldState::Approved => return ticket(0, held, hold),
     };
     let task = Task { id: &hold.id, status: state, expires_at: hold.expires_at };
     let problem = Problem::new(403, kind, title, detail).rule(Some(&held.rule)).decided_by(who);
-    problem.next(next).task(task).of_hold().reply()
+    held.told(problem.next(next).task(task).of_hold().reply(), None)
 }
 
 pub(super) fn refused(wrong: Malformed) -> Reply {

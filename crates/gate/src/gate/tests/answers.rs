@@ -61,8 +61,8 @@ fn agents_are_told_these_words_and_no_others() {
         unauthorized(&IdentityError::Missing),
         unauthorized(&IdentityError::Expired),
         unknown_task(),
-        ticket(&held, &hold),
-        ticket(&asynchronous, &hold),
+        ticket(0, &held, &hold),
+        ticket(0, &asynchronous, &hold),
         changed_policy(&held),
     ];
     let states = [HoldState::Denied, HoldState::Expired, HoldState::Cancelled, HoldState::Used];

@@ -97,7 +97,7 @@ fn a_window_of_time_follows_the_clock_and_a_held_request_is_judged_by_the_hour_i
 #[test]
 fn a_policy_that_this_filter_cannot_evaluate_is_not_put_in_force() {
     let mut desk = Desk::ready();
-    let atoms = [(value(json!("mcp_tool"), json!({"glob": "iam.*"})), "`mcp`")];
+    let atoms = [(value(json!("mcp_tool"), json!({"glob": "iam.*"})), "`mcp.paths`")];
     for (serial, (atom, word)) in (2..).zip(atoms) {
         desk.publish(serial, deny(&json!([[atom]])));
         assert_eq!(desk.gate.policy.as_ref().unwrap().reference().serial, 1);

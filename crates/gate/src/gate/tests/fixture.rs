@@ -402,7 +402,7 @@ impl Desk {
                 }
                 Command::Call { call: RootCall::Audit, callout } => commands.extend(self.take_records(&callout)),
                 Command::Measure(figure) => self.measure(figure),
-                Command::Call { .. } | Command::Fetch { .. } | Command::Keep(_) => {}
+                Command::Call { .. } | Command::Change { .. } | Command::Fetch { .. } | Command::Keep(_) => {}
             }
         }
         done
