@@ -261,7 +261,8 @@ impl Stack {
         let ports = Ports::choose(None)?;
         let mut all = self.plugin.clone();
         merge(&mut all, plugin);
-        let mut config = envoy::configuration(&self.places, &ports, self.ports.service(), all, false)?;
+        let mut config =
+            envoy::configuration(&self.places, &ports, self.ports.upstream(), self.ports.service(), all, false)?;
         edit(&mut config)?;
         let config = write(&self.folder.join(format!("{name}.json")), &config.to_string())?;
         Ok((envoy::process(name, &self.places, &config, 1, self.credential.clone(), &self.folder), ports))
