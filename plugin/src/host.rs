@@ -3,7 +3,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use holdgate_gate::{Answer, Callout, Change, Changes, Figure, Host, Permit, Reply, StreamId, config::KeyPlace};
+use holdgate_gate::{Answer, Callout, Change, Changes, Figure, Host, Pairs, Permit, Reply, StreamId, config::KeyPlace};
 use holdgate_protocol::jws::{host_question, host_says_yes};
 use proxy_wasm::{
     hostcalls,
@@ -81,7 +81,7 @@ pub(crate) fn request_body(size: usize) -> Option<Vec<u8>> {
 }
 
 /// The request's headers with its pseudo-headers, in the order of the host, as bytes.
-pub(crate) fn request_headers() -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn request_headers() -> Pairs {
     header_map(MapType::HttpRequestHeaders)
 }
 
@@ -90,7 +90,7 @@ pub(crate) fn remove_request_header(name: &str) {
 }
 
 /// The request's trailers, as bytes.
-pub(crate) fn request_trailers() -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(crate) fn request_trailers() -> Pairs {
     header_map(MapType::HttpRequestTrailers)
 }
 
@@ -272,28 +272,13 @@ fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
     hostcalls::get_buffer(kind, 0, size).ok().flatten().unwrap_or_default()
 }
 
-/// Splits the serialised form of a header map: a count, so many pairs of lengths, then names and values, each with a NUL.
-fn split_pairs(bytes: &[u8]) -> Option<Vec<(Vec<u8>, Vec<u8>)>> {
-    let (count, rest) = bytes.split_first_chunk::<4>()?;
-    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-    let (lengths, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
-    let mut take = |length: &[u8; 4]| {
-        let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-        let (text, rest) = data.split_at_checked(length)?;
-        data = rest.get(1..)?;
-        Some(text.to_vec())
-    };
-    let (lengths, _) = lengths.as_chunks::<4>();
-    let (pairs, _) = lengths.as_chunks::<2>();
-    pairs.iter().map(|[name, value]| Some((take(name)?, take(value)?))).collect()
-}
-
 pub(crate) use raw::{call_foreign_function, header_map, set_property};
 
 /// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
 /// UTF-8, the others on any status that they do not expect.
 #[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
 mod raw {
+    use holdgate_gate::Pairs;
     use proxy_wasm::types::MapType;
 
     unsafe extern "C" {
@@ -310,17 +295,17 @@ mod raw {
     }
 
     /// All pairs of a header map; empty where there is no such map now.
-    pub(crate) fn header_map(map: MapType) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn header_map(map: MapType) -> Pairs {
         let mut data = std::ptr::null_mut();
         let mut size = 0;
         // SAFETY: both pointers are to locals that outlive the call.
         let status = unsafe { proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) };
         if status != 0 || data.is_null() {
-            return Vec::new();
+            return Pairs::default();
         }
         // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
         let bytes = unsafe { Vec::from_raw_parts(data, size, size) };
-        super::split_pairs(&bytes).unwrap_or_default()
+        Pairs::read(bytes).unwrap_or_default()
     }
 
     /// What a function of the host's own answers; `None` where it has none of that name, or the call fails.

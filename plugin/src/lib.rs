@@ -289,7 +289,7 @@ impl HttpContext for Stream {
         }
         match self.phase {
             Phase::Passing => {
-                let unread = shared.gate.borrow().unread_trailers(host::request_trailers());
+                let unread = shared.gate.borrow().unread_trailers(&host::request_trailers());
                 unread.iter().for_each(|name| host::remove_request_trailer(name));
                 Action::Continue
             }

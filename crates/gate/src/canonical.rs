@@ -3,9 +3,13 @@
 //! Nothing is repaired here. A head that two readers could read in two ways is refused; only the authority is
 //! normalised (case, default port), and headers that only Holdgate or the proxy may set are dropped.
 
+mod pairs;
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use holdgate_protocol::digest::RequestHead;
+
+pub use self::pairs::Pairs;
 
 /// The longest method, in bytes.
 const MAX_METHOD: usize = 32;
@@ -44,18 +48,26 @@ const OVERRIDES: [&str; 11] = [
 const HOSTS: [&str; 6] =
     ["host", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
 
-/// The head of a request in canonical form.
+/// The head of a request in canonical form. All names and values stand in one text, so that a head costs few allocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Head {
-    pub method: String,
-    pub scheme: String,
-    pub authority: String,
+    text: String,
+    method: Span,
+    scheme: Span,
+    path: Span,
+    query: Option<Span>,
+    /// Names in lower case and values, in the order of arrival, without reserved ones.
+    fields: Vec<(Span, Span)>,
+    authority: String,
     /// Whether the authority came in another form, so that it has to be set before the request goes on.
     pub renamed: bool,
-    pub path: String,
-    pub query: Option<String>,
-    /// Names in lower case, in the order of arrival, without reserved ones.
-    pub fields: Vec<(String, String)>,
+}
+
+/// A part of a head's text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Span {
+    from: usize,
+    to: usize,
 }
 
 /// Why a head has no single reading: a sentence for the agent's author, without the offending bytes.
@@ -69,39 +81,36 @@ fn malformed<T>(detail: impl Into<String>) -> Result<T, Malformed> {
 
 impl Head {
     /// Reads the header map of a request, pseudo-headers included. `token_header` is a singleton too.
-    pub fn read(pairs: Vec<(Vec<u8>, Vec<u8>)>, token_header: &str) -> Result<Head, Malformed> {
+    pub fn read(pairs: Pairs, token_header: &str) -> Result<Head, Malformed> {
+        let (text, lengths) = pairs.into_text()?;
+        let mut head = Head { fields: Vec::with_capacity(lengths.len()), ..Head::default() };
         let (mut method, mut scheme, mut authority, mut target) = (None, None, None, None);
-        let mut fields = Vec::with_capacity(pairs.len());
         let (mut seen, mut hosts) = (0_u32, false);
-        for (name, value) in pairs {
-            let Ok(name) = String::from_utf8(name) else { return malformed("a header name is not ASCII") };
-            let Ok(value) = String::from_utf8(value) else {
-                return malformed(format!("the value of `{name}` is not UTF-8"));
-            };
-            if value.chars().any(|character| character.is_control() && character != '\t') {
+        for (name, value) in lengths.spans() {
+            let (name_at, name, whole) = (name, name.of(&text), value.of(&text));
+            if has_control(whole) {
                 return malformed(format!("the value of `{name}` has a control character"));
             }
-            let pseudo = match name.as_str() {
+            let pseudo = match name {
                 ":method" => &mut method,
                 ":scheme" => &mut scheme,
                 ":authority" => &mut authority,
                 ":path" => &mut target,
                 _ => {
-                    check_name(&name)?;
+                    check_name(name)?;
+                    // White space around a value is no part of it (RFC 9110 section 5.5): HTTP/2 brings it along all the same.
+                    let value = value.trimmed(whole);
                     let singleton = SINGLETONS.iter().chain([&token_header]).position(|single| *single == name);
                     if let Some(bit) = singleton.map(|index| 1 << index) {
                         if seen & bit != 0 {
                             return malformed(format!("`{name}` stands there twice"));
                         }
                         seen |= bit;
-                        check_singleton(&name, value.trim_matches([' ', '\t']))?;
+                        check_singleton(name, value.of(&text))?;
                     }
-                    // White space around a value is no part of it (RFC 9110 section 5.5): HTTP/2 brings it along all the same.
-                    let trimmed = value.trim_matches([' ', '\t']);
-                    let value = if trimmed.len() == value.len() { value } else { trimmed.to_owned() };
-                    hosts |= HOSTS.contains(&name.as_str()) || name == "forwarded";
+                    hosts |= HOSTS.contains(&name) || name == "forwarded";
                     if !is_reserved(name.as_bytes()) {
-                        fields.push((name, value));
+                        head.fields.push((name_at, value));
                     }
                     continue;
                 }
@@ -110,20 +119,17 @@ impl Head {
                 return malformed(format!("`{name}` stands there twice"));
             }
         }
-        let scheme = scheme.filter(|scheme| scheme == "http" || scheme == "https");
+        let scheme = scheme.filter(|scheme| matches!(scheme.of(&text), "http" | "https"));
         let Some(scheme) = scheme else { return malformed("the scheme is neither http nor https") };
-        let (path, query) = split_target(target.as_deref().unwrap_or_default())?;
-        let given = authority.unwrap_or_default();
-        let authority = normalise_authority(&given, &scheme)?;
-        let head = Head {
-            method: check_method(method.unwrap_or_default())?,
-            renamed: authority != given,
-            authority,
-            scheme,
-            path: path.to_owned(),
-            query: query.map(str::to_owned),
-            fields,
-        };
+        let target = target.unwrap_or_default();
+        let (path, query) = split_target(target.of(&text))?;
+        (head.path, head.query) = (target.first(path.len()), query.map(|query| target.last(query.len())));
+        let given = authority.unwrap_or_default().of(&text);
+        head.authority = normalise_authority(given, scheme.of(&text))?;
+        head.renamed = head.authority != given;
+        (head.method, head.scheme) = (method.unwrap_or_default(), scheme);
+        check_method(head.method.of(&text))?;
+        head.text = text;
         if head.field("transfer-encoding").is_some() && head.field("content-length").is_some() {
             return malformed("the length of the body is given in two ways");
         }
@@ -134,18 +140,55 @@ impl Head {
     }
 
     fn names_one_host(&self) -> bool {
-        self.fields.iter().all(|(name, value)| match name.as_str() {
+        self.fields().all(|(name, value)| match name {
             "forwarded" => !value.to_ascii_lowercase().contains("host"),
             name if HOSTS.contains(&name) => {
-                normalise_authority(value, &self.scheme).is_ok_and(|host| host == self.authority)
+                normalise_authority(value, self.scheme()).is_ok_and(|host| host == self.authority)
             }
             _ => true,
         })
     }
 
+    pub fn method(&self) -> &str {
+        self.method.of(&self.text)
+    }
+
+    pub fn scheme(&self) -> &str {
+        self.scheme.of(&self.text)
+    }
+
+    /// In lower case, without the scheme's default port.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    pub fn path(&self) -> &str {
+        self.path.of(&self.text)
+    }
+
+    /// What stands behind the `?`.
+    pub fn query(&self) -> Option<&str> {
+        self.query.map(|query| query.of(&self.text))
+    }
+
+    /// Names in lower case and values, in the order of arrival, without reserved ones.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.fields.iter().map(|(name, value)| (name.of(&self.text), value.of(&self.text)))
+    }
+
     /// The value of a field that stands there once.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.fields.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
+        self.fields().find(|(other, _)| *other == name).map(|(_, value)| value)
+    }
+
+    /// Gives a field another value, where it is there.
+    pub(crate) fn replace(&mut self, name: &str, value: &str) {
+        let from = self.text.len();
+        let text = &mut self.text;
+        if let Some((_, at)) = self.fields.iter_mut().find(|(other, _)| other.of(text) == name) {
+            text.push_str(value);
+            *at = Span { from, to: text.len() };
+        }
     }
 
     /// The authority without its port.
@@ -156,11 +199,9 @@ impl Head {
         }
     }
 
-    /// Bytes of all names and values.
+    /// Bytes that are kept for the head.
     pub(crate) fn size(&self) -> usize {
-        let fields = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
-        let query = self.query.as_ref().map_or(0, String::len);
-        fields + self.method.len() + self.authority.len() + self.path.len() + query
+        self.text.len() + self.authority.len() + size_of_val(self.fields.as_slice())
     }
 
     /// Whether the client wants to leave HTTP behind.
@@ -176,14 +217,41 @@ impl Head {
     /// The head as the request digest takes it.
     pub fn for_digest(&self) -> RequestHead<'_> {
         RequestHead {
-            method: &self.method,
-            scheme: &self.scheme,
+            method: self.method(),
+            scheme: self.scheme(),
             authority: &self.authority,
-            path: &self.path,
-            query: self.query.as_deref(),
-            fields: &self.fields,
+            path: self.path(),
+            query: self.query(),
+            fields: self.fields().collect(),
         }
     }
+}
+
+impl Span {
+    fn of(self, text: &str) -> &str {
+        text.get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// Without the white space around the value that stands there.
+    fn trimmed(self, value: &str) -> Self {
+        let start = value.trim_start_matches([' ', '\t']);
+        let from = self.from + value.len() - start.len();
+        Span { from, to: from + start.trim_end_matches([' ', '\t']).len() }
+    }
+
+    fn first(self, length: usize) -> Self {
+        Span { to: self.from + length, ..self }
+    }
+
+    fn last(self, length: usize) -> Self {
+        Span { from: self.to.saturating_sub(length), ..self }
+    }
+}
+
+fn has_control(value: &str) -> bool {
+    let control = |byte: u8| byte < b' ' && byte != b'\t' || byte == 0x7f;
+    value.bytes().any(control)
+        || !value.is_ascii() && value.chars().any(|character| character.is_control() && character != '\t')
 }
 
 /// Whether only Holdgate or the proxy may set the header, so that what arrives of it never goes on.
@@ -227,12 +295,12 @@ fn check_singleton(name: &str, value: &str) -> Result<(), Malformed> {
     if sound { Ok(()) } else { malformed(format!("`{name}` asks for what the gateway does not do")) }
 }
 
-fn check_method(method: String) -> Result<String, Malformed> {
+fn check_method(method: &str) -> Result<(), Malformed> {
     let upper = method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-');
     if method.is_empty() || method.len() > MAX_METHOD || !upper {
         return malformed("the method is not a word in upper case");
     }
-    if method == "CONNECT" { malformed("CONNECT is not served") } else { Ok(method) }
+    if method == "CONNECT" { malformed("CONNECT is not served") } else { Ok(()) }
 }
 
 fn normalise_authority(authority: &str, scheme: &str) -> Result<String, Malformed> {
@@ -289,10 +357,10 @@ fn split_target(target: &str) -> Result<(&str, Option<&str>), Malformed> {
     if !path.starts_with('/') {
         return malformed("the path does not start with `/`");
     }
-    if path.contains("//") {
+    if path.as_bytes().windows(2).any(|pair| pair == b"//") {
         return malformed("the path has an empty segment");
     }
-    if path.contains(';') {
+    if path.as_bytes().contains(&b';') {
         return malformed("the path has a parameter (`;`)");
     }
     if path.split('/').any(|segment| segment == "." || segment == "..") {
@@ -300,18 +368,22 @@ fn split_target(target: &str) -> Result<(&str, Option<&str>), Malformed> {
     }
     check_octets(path, |byte| is_path_octet(byte) || byte == b'/', "path")?;
     if let Some(query) = query {
-        check_octets(query, |byte| is_path_octet(byte) || b"/?;".contains(&byte), "query")?;
+        check_octets(query, |byte| is_path_octet(byte) || matches!(byte, b'/' | b'?' | b';'), "query")?;
     }
     Ok((path, query))
 }
 
 /// What may stand unescaped in a segment: RFC 3986 `pchar` without `;`.
 fn is_path_octet(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&'..=b',' | b'=' | b':' | b'@')
 }
 
 /// Every octet stands for itself, or is escaped with upper-case digits because it could not.
 fn check_octets(text: &str, plain: impl Fn(u8) -> bool, part: &str) -> Result<(), Malformed> {
+    if text.bytes().all(&plain) {
+        return Ok(());
+    }
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

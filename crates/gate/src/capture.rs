@@ -36,13 +36,14 @@ impl Redactor {
         token_header: &str,
     ) -> CapturedRequest {
         let secret = |name: &str| name == token_header || SECRET_FIELDS.contains(&name);
+        let shown = head.fields().filter(|(name, _)| !secret(name));
         CapturedRequest {
-            method: head.method.clone(),
-            scheme: head.scheme.clone(),
-            authority: head.authority.clone(),
-            path: head.path.clone(),
-            query: head.query.clone(),
-            fields: head.fields.iter().filter(|(name, _)| !secret(name)).cloned().collect(),
+            method: head.method().to_owned(),
+            scheme: head.scheme().to_owned(),
+            authority: head.authority().to_owned(),
+            path: head.path().to_owned(),
+            query: head.query().map(str::to_owned),
+            fields: shown.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             body: self.body(body, requirement),
         }
     }

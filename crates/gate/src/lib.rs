@@ -16,7 +16,7 @@ mod reply;
 mod trace;
 mod view;
 
-pub use canonical::{Head, Malformed};
+pub use canonical::{Head, Malformed, Pairs};
 pub use config::{Config, ConfigError};
 pub use gate::{
     Answer, Callout, Change, Changes, Command, Figure, Gate, Opened, RootCall, STREAM_ANSWER, Step, StreamId,

@@ -72,10 +72,10 @@ impl Endpoints {
     ///
     /// Servers differ on case and on a slash at the end of a path, so that neither leads past an endpoint.
     pub(crate) fn serve(&self, head: &Head) -> bool {
-        if self.is_empty() || matches!(head.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS") {
+        if self.is_empty() || matches!(head.method(), "GET" | "HEAD" | "DELETE" | "OPTIONS") {
             return false;
         }
-        let path = head.path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(&head.path);
+        let path = head.path().strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(head.path());
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let path = path.to_ascii_lowercase();
             return self.0.iter().any(|template| template.matches(&path));
@@ -245,7 +245,7 @@ pub(crate) fn check_head(head: &Head) -> Result<(), Reply> {
     if head.field("content-encoding").is_some() || !is_json(head.field("content-type").unwrap_or_default()) {
         return Err(refuse("send it as application/json in UTF-8, without a content-encoding"));
     }
-    let repeated = |name: &&str| head.fields.iter().filter(|(other, _)| other == name).count() > 1;
+    let repeated = |name: &&str| head.fields().filter(|(other, _)| other == name).count() > 1;
     match [METHOD_HEADER, NAME_HEADER, VERSION_HEADER, "mcp-session-id"].iter().find(|name| repeated(name)) {
         Some(name) => Err(refuse(&format!("`{name}` stands there twice"))),
         None => Ok(()),

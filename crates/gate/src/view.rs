@@ -21,7 +21,7 @@ impl Parameters {
     /// A rule that denies or holds takes any of the values, one that allows needs all of them.
     pub fn of(needs: &Needs, head: &Head) -> Result<Parameters, Malformed> {
         let mut parameters = Parameters::default();
-        let Some(query) = head.query.as_deref().filter(|_| !needs.query.is_empty()) else { return Ok(parameters) };
+        let Some(query) = head.query().filter(|_| !needs.query.is_empty()) else { return Ok(parameters) };
         for part in query.split('&') {
             parameters.read(needs, part)?;
             for smaller in part.split(';').filter(|_| part.contains(';')) {
@@ -81,7 +81,9 @@ impl<'a> View<'a> {
         identity: Option<&'a Identity>,
         now: u64,
     ) -> Result<View<'a>, Malformed> {
-        let wanted = head.fields.iter().filter(|(name, _)| needs.headers.binary_search(name).is_ok());
+        let wanted = head
+            .fields()
+            .filter(|(name, _)| needs.headers.binary_search_by(|needed| needed.as_str().cmp(name)).is_ok());
         let values =
             wanted.flat_map(|(name, field)| header_values(field).map(|value| Field { name, value: Some(value) }));
         let headers: Vec<Field<'_>> = values.take(MAX_VALUES + 1).collect();
@@ -99,7 +101,7 @@ impl<'a> View<'a> {
             agent: self.identity.map(Identity::caller),
             body,
             time: self.time,
-            ..Request::new(&self.head.method, self.head.host(), &self.head.path)
+            ..Request::new(self.head.method(), self.head.host(), self.head.path())
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{Hash, Json, b64, mcp};
 
 /// What a request is before its body: the canonical octets that are matched, digested and forwarded.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     pub method: &'a str,
     pub scheme: &'a str,
@@ -15,7 +15,7 @@ pub struct RequestHead<'a> {
     /// What stands behind the `?`; `None` when there is no `?`.
     pub query: Option<&'a str>,
     /// Names in lower case, in the order of arrival; no pseudo-headers.
-    pub fields: &'a [(String, String)],
+    pub fields: Vec<(&'a str, &'a str)>,
 }
 
 /// The digest of a request and the ordered names of what it covers (`@signature-params`).
@@ -101,11 +101,11 @@ fn digest(
     unbind: &[String],
 ) -> Result<RequestDigest, DigestError> {
     let mut fields = BTreeMap::<&str, Vec<&str>>::new();
-    let covered = |(name, value): &&(String, String)| is_bound(name, value, token_header, unbind);
+    let covered = |(name, value): &&(&str, &str)| is_bound(name, value, token_header, unbind);
     for (name, value) in head.fields.iter().filter(covered) {
         let value = value.trim_matches([' ', '\t']);
         if value.contains(['\n', '\r']) {
-            return Err(DigestError(name.clone()));
+            return Err(DigestError((*name).to_owned()));
         }
         fields.entry(name).or_default().push(value);
     }
@@ -131,14 +131,13 @@ mod tests {
     use super::*;
 
     fn sample(fields: &[(&str, &str)], body: &[u8]) -> RequestDigest {
-        let fields: Vec<_> = fields.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
         let head = RequestHead {
             method: "POST",
             scheme: "https",
             authority: "iam.example",
             path: "/iam/users/7/roles",
             query: None,
-            fields: &fields,
+            fields: fields.to_vec(),
         };
         request_digest(&head, body, "authorization", &["x-volatile".into()]).unwrap()
     }
@@ -166,9 +165,8 @@ mod tests {
 
     #[test]
     fn a_line_break_in_a_value_is_refused() {
-        let fields = [("x-a".to_owned(), "1\n\"x-b\": 2".to_owned())];
-        let head =
-            RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", query: None, fields: &fields };
+        let fields = vec![("x-a", "1\n\"x-b\": 2")];
+        let head = RequestHead { method: "GET", scheme: "http", authority: "a", path: "/", query: None, fields };
         assert_eq!(request_digest(&head, b"", "authorization", &[]), Err(DigestError("x-a".into())));
     }
 }

@@ -79,7 +79,7 @@ impl DigestVector {
             authority: &self.authority,
             path: &self.path,
             query: self.query.as_deref(),
-            fields: &self.fields,
+            fields: self.fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
         }
     }
 

@@ -103,7 +103,7 @@ impl Judge {
             .body
             .as_deref()
             .and_then(|text| if text.is_empty() { Some(None) } else { Json::parse(text.as_bytes()).ok().map(Some) });
-        let is_mcp = record.method == "POST" && self.mcp.contains(&head.path);
+        let is_mcp = record.method == "POST" && self.mcp.iter().any(|path| path == head.path());
         let mcp = if is_mcp { message(body.as_ref()) } else { Mcp::None };
         let index = self.variant(record, body.is_some(), !matches!(mcp, Mcp::Unread))?;
         let Some((_, policy)) = self.variants.get(index) else { return Ok(Err(Refused("no policy".into()))) };
@@ -113,7 +113,7 @@ impl Judge {
         };
         let query = if record.has_query { parameters.fields() } else { Vec::new() };
         let headers: Vec<Field<'_>> = match &record.headers {
-            Headers::All(_) => head.fields.iter().flat_map(|(name, value)| values(name, value)).collect(),
+            Headers::All(_) => head.fields().flat_map(|(name, value)| values(name, value)).collect(),
             Headers::Some(fields) => {
                 let there = fields.iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
                 there.flat_map(|(name, value)| values(name, value)).collect()
@@ -140,7 +140,7 @@ impl Judge {
             body: Body::Unread,
             mcp,
             time: record.time,
-            ..Request::new(&head.method, head.host(), &head.path)
+            ..Request::new(head.method(), head.host(), head.path())
         };
         let rates = self.rates.count(policy, &request, record);
         let request = Request { rates, ..request };
@@ -298,7 +298,7 @@ fn read_head(record: &Record<'_>) -> Result<holdgate_gate::Head, Refused> {
     if let Headers::All(headers) = &record.headers {
         pairs.extend(headers.iter().map(|(name, value)| pair(name, value)));
     }
-    holdgate_gate::Head::read(pairs, "authorization").map_err(|malformed| Refused(malformed.to_string()))
+    holdgate_gate::Head::read(pairs.into(), "authorization").map_err(|malformed| Refused(malformed.to_string()))
 }
 
 /// The message of a request to an MCP endpoint.

@@ -14,7 +14,7 @@ use super::{
     },
 };
 use crate::{
-    Head, Permit, Reply,
+    Head, Pairs, Permit, Reply,
     canonical::{is_free, is_reserved},
     config::{AwaitBody, OnStale, Untagged, Wake},
     identity::{Identity, IdentityError},
@@ -25,16 +25,20 @@ use crate::{
 
 impl Gate {
     /// A request's head has come. `end`: it has no body. `now` is in Unix milliseconds.
-    pub fn head(&mut self, now: u64, id: StreamId, pairs: Vec<(Vec<u8>, Vec<u8>)>, end: bool) -> Opened {
-        let reserved = pairs.iter().map(|(name, _)| name).filter(|name| is_reserved(name));
-        let mut remove: Vec<String> = reserved.filter_map(|name| String::from_utf8(name.clone()).ok()).collect();
+    pub fn head(&mut self, now: u64, id: StreamId, pairs: impl Into<Pairs>, end: bool) -> Opened {
+        self.head_of(now, id, pairs.into(), end)
+    }
+
+    fn head_of(&mut self, now: u64, id: StreamId, pairs: Pairs, end: bool) -> Opened {
+        let reserved = pairs.names().filter(|name| is_reserved(name));
+        let mut remove: Vec<String> = reserved.filter_map(|name| String::from_utf8(name.to_vec()).ok()).collect();
         if !self.config.identity.forward {
             remove.push(self.config.identity.header.clone());
         }
         self.set_out(now);
         match Head::read(pairs, &self.config.identity.header) {
             Ok(head) => {
-                let authority = head.renamed.then(|| head.authority.clone());
+                let authority = head.renamed.then(|| head.authority().to_owned());
                 let bodiless = !end && self.config.body == AwaitBody::Continue && head.announces_no_body();
                 self.course(id).headed(&head);
                 let step = self.canonical_head(now, id, head, end || bodiless).unwrap_or_else(Step::Reply);
@@ -73,7 +77,7 @@ impl Gate {
             self.course(id).identified(identity);
         }
         self.refuse_suspended(identity.as_deref())?;
-        if let Some(hold) = head.path.strip_prefix(TASKS) {
+        if let Some(hold) = head.path().strip_prefix(TASKS) {
             return self.ask_task(now, id, &head, hold, identity.as_deref());
         }
         let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
@@ -196,9 +200,9 @@ impl Gate {
     ///
     /// What nobody has evaluated must not reach an upstream that reads trailers as headers: names that are reserved, that
     /// rules or the canonical form look at, and those that are no proper names of headers.
-    pub fn unread_trailers(&self, pairs: Vec<(Vec<u8>, Vec<u8>)>) -> Vec<String> {
+    pub fn unread_trailers(&self, pairs: &Pairs) -> Vec<String> {
         let looked_at = self.policy.as_deref().map_or(&[][..], |policy| &policy.needs().headers);
-        let names = pairs.into_iter().filter_map(|(name, _)| String::from_utf8(name).ok());
+        let names = pairs.names().filter_map(|name| String::from_utf8(name.to_vec()).ok());
         names
             .filter(|name| {
                 is_reserved(name.as_bytes())

@@ -78,7 +78,7 @@ impl Course {
 
     /// The canonical head: without its query, which may carry secrets.
     pub(super) fn headed(&mut self, head: &Head) {
-        for (name, value) in [("method", &head.method), ("authority", &head.authority), ("path", &head.path)] {
+        for (name, value) in [("method", head.method()), ("authority", head.authority()), ("path", head.path())] {
             let end = value.floor_char_boundary(MAX_TEXT);
             put(&mut self.text, b"\"");
             put(&mut self.text, name.as_bytes());

@@ -115,7 +115,7 @@ impl Gate {
         caller: Option<&Identity>,
     ) -> Result<Step, Reply> {
         let Some(identity) = caller else { return Err(unauthorized(&IdentityError::Missing)) };
-        if head.method != "GET" && head.method != "HEAD" {
+        if head.method() != "GET" && head.method() != "HEAD" {
             return Err(method_not_allowed());
         }
         if !call::is_hold_id(hold) {

@@ -64,13 +64,8 @@ impl Gate {
         let rates = vec![Some(1); policy.rates().len()];
         filter(body, |tool| {
             // What headers repeat of a message would be about a call of this tool.
-            for (name, value) in &mut head.fields {
-                match name.as_str() {
-                    "mcp-method" => TOOLS_CALL.clone_into(value),
-                    "mcp-name" => tool.clone_into(value),
-                    _ => {}
-                }
-            }
+            head.replace("mcp-method", TOOLS_CALL);
+            head.replace("mcp-name", tool);
             match View::new(policy.needs(), &head, &parameters, identity.as_deref(), now) {
                 Ok(view) => {
                     let request = Request { mcp: Mcp::Tool(tool), rates: &rates, ..view.request(Body::Unread) };

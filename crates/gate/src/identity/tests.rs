@@ -75,7 +75,7 @@ impl Bench {
         let mut pairs = vec![(":method", "GET"), (":scheme", "http"), (":authority", "a"), (":path", "/")];
         let name = self.config.header.clone();
         pairs.extend(header.map(|value| (&*name, value)));
-        let pairs = pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+        let pairs = pairs.into_iter().collect();
         let head = Head::read(pairs, &name).unwrap();
         self.identities.identify(&self.config, &head, self.now, &mut self.host)
     }

@@ -173,7 +173,7 @@ fn trailers_that_nobody_evaluated_are_removed() {
         b"cookie",
         b"x-forwarded-host",
     ];
-    let removed = desk.gate.unread_trailers(trailers.iter().map(|name| (name.to_vec(), b"1".to_vec())).collect());
+    let removed = desk.gate.unread_trailers(&trailers.iter().map(|name| (name, "1")).collect());
     assert_eq!(removed, trailers[2..].iter().map(|name| String::from_utf8(name.to_vec()).unwrap()).collect::<Vec<_>>());
 }
 
