@@ -45,7 +45,7 @@ impl Host for Proxy {
     fn peer(&mut self) -> Option<String> {
         // Set by a filter before this one that asks the proxy whether the certificate was validated (envoy/CONFIGURATION.md).
         let path = vec!["metadata", "filter_metadata", "holdgate", "peer"];
-        String::from_utf8(hostcalls::get_property(path).ok()??).ok()
+        String::from_utf8(property(&path)?).ok()
     }
 
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
@@ -85,8 +85,15 @@ pub(crate) fn request_headers() -> Pairs {
     header_map(MapType::HttpRequestHeaders)
 }
 
+/// The request's headers as ngx_wasm_module gives them, with the target as it came: the module shows a path that nginx has
+/// decoded and cleaned, and what goes to the upstream is the other. Without that property there is no path, and no passage.
+pub(crate) fn request_headers_of_nginx() -> Pairs {
+    let target = property(&["ngx", "request_uri"]).unwrap_or_default();
+    request_headers().with(b":path", &target)
+}
+
 pub(crate) fn remove_request_header(name: &str) {
-    let _removed = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+    remove_header(MapType::HttpRequestHeaders, name);
 }
 
 /// The request's trailers, as bytes.
@@ -95,11 +102,11 @@ pub(crate) fn request_trailers() -> Pairs {
 }
 
 pub(crate) fn remove_request_trailer(name: &str) {
-    let _removed = hostcalls::remove_map_value(MapType::HttpRequestTrailers, name);
+    remove_header(MapType::HttpRequestTrailers, name);
 }
 
 pub(crate) fn set_request_header(name: &str, value: &str) {
-    let _set = hostcalls::set_map_value(MapType::HttpRequestHeaders, name, Some(value));
+    set_header(MapType::HttpRequestHeaders, name, value);
 }
 
 /// Carries out what has to change of a request whose whole body has come. `false`: the host does not do it.
@@ -112,7 +119,9 @@ pub(crate) fn change_request(changes: &Changes, size: usize) -> bool {
     if let Ok(Some(_)) = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "content-length") {
         set_request_header("content-length", &body.len().to_string());
     }
-    hostcalls::set_buffer(BufferType::HttpRequestBody, 0, size, body).is_ok()
+    // What described the octets that came does not describe these.
+    ["content-digest", "repr-digest", "digest", "content-md5"].iter().for_each(|name| remove_request_header(name));
+    set_buffer(BufferType::HttpRequestBody, size, body)
 }
 
 /// Status and content-type of an answer, and whether it is encoded.
@@ -126,7 +135,7 @@ pub(crate) fn answers_list() -> (u16, Option<String>, bool) {
 /// Removes from an answer what is about the octets of a body that may change.
 pub(crate) fn forget_body_headers() {
     for name in ["content-length", "etag", "content-digest", "repr-digest", "digest", "content-md5"] {
-        let _removed = hostcalls::remove_map_value(MapType::HttpResponseHeaders, name);
+        remove_header(MapType::HttpResponseHeaders, name);
     }
 }
 
@@ -136,12 +145,12 @@ pub(crate) fn response_body(size: usize) -> Vec<u8> {
 
 /// Puts another body in place of the one of so many bytes that came.
 pub(crate) fn set_response_body(body: &[u8], size: usize) {
-    let _set = hostcalls::set_buffer(BufferType::HttpResponseBody, 0, size, body);
+    set_buffer(BufferType::HttpResponseBody, size, body);
 }
 
 /// The status that the upstream answered with; `None` where the proxy answered in its place.
 pub(crate) fn upstream_status() -> Option<u16> {
-    let upstream = hostcalls::get_property(vec!["upstream", "address"]).ok().flatten();
+    let upstream = property(&["upstream", "address"]);
     upstream.filter(|address| !address.is_empty()).and_then(|_| status(MapType::HttpResponseHeaders))
 }
 
@@ -206,7 +215,7 @@ pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
 /// Lets a parked request go on.
 pub(crate) fn resume(permit: Permit) {
     mark(permit);
-    let _resumed = hostcalls::resume_http_request();
+    continue_request();
 }
 
 /// Uses a permit up on the request at hand: nothing else lets it go on. An approval is for one try, so the proxy's
@@ -272,14 +281,16 @@ fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
     hostcalls::get_buffer(kind, 0, size).ok().flatten().unwrap_or_default()
 }
 
-pub(crate) use raw::{call_foreign_function, header_map, set_property};
+pub(crate) use raw::{
+    call_foreign_function, continue_request, header_map, property, remove_header, set_buffer, set_header, set_property,
+};
 
 /// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
-/// UTF-8, the others on any status that they do not expect.
+/// UTF-8, the others on any status that they do not expect, as that of a stream which has just ended.
 #[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
 mod raw {
     use holdgate_gate::Pairs;
-    use proxy_wasm::types::MapType;
+    use proxy_wasm::types::{BufferType, MapType};
 
     unsafe extern "C" {
         fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
@@ -291,6 +302,17 @@ mod raw {
             data: *mut *mut u8,
             size: *mut usize,
         ) -> u32;
+        fn proxy_continue_stream(stream: u32) -> u32;
+        fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
+        fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
+        fn proxy_replace_header_map_value(
+            map: u32,
+            name: *const u8,
+            name_size: usize,
+            value: *const u8,
+            value_size: usize,
+        ) -> u32;
+        fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, data: *const u8, data_size: usize) -> u32;
         fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     }
 
@@ -323,6 +345,48 @@ mod raw {
         }
         // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
         Some(unsafe { Vec::from_raw_parts(data, size, size) })
+    }
+
+    /// A property of the stream at hand, by the segments of its path; `None` where there is none.
+    pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
+        let path = path.join("\0");
+        let mut data = std::ptr::null_mut();
+        let mut size = 0;
+        // SAFETY: the host reads the path during the call only; both pointers are to locals that outlive it.
+        let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
+        if status != 0 || data.is_null() {
+            return None;
+        }
+        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
+        Some(unsafe { Vec::from_raw_parts(data, size, size) })
+    }
+
+    /// The number of the request among the streams of a context.
+    const REQUEST: u32 = 0;
+
+    /// Lets a paused request go on.
+    pub(crate) fn continue_request() {
+        // SAFETY: nothing but a number is handed over.
+        let _status = unsafe { proxy_continue_stream(REQUEST) };
+    }
+
+    pub(crate) fn remove_header(map: MapType, name: &str) {
+        // SAFETY: the host reads the slice during the call only.
+        let _status = unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+    }
+
+    /// Sets a header, in place of all of its name.
+    pub(crate) fn set_header(map: MapType, name: &str, value: &str) {
+        let (value, value_size) = (value.as_ptr(), value.len());
+        // SAFETY: the host reads both slices during the call only.
+        let _status =
+            unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value, value_size) };
+    }
+
+    /// Puts other bytes in place of so many; `false` where the host does not.
+    pub(crate) fn set_buffer(buffer: BufferType, size: usize, bytes: &[u8]) -> bool {
+        // SAFETY: the host reads the slice during the call only.
+        unsafe { proxy_set_buffer_bytes(buffer as u32, 0, size, bytes.as_ptr(), bytes.len()) == 0 }
     }
 
     pub(crate) fn set_property(path: &str, value: &[u8]) {

@@ -234,7 +234,11 @@ impl HttpContext for Stream {
             host::reply_unconfigured();
             return Action::Pause;
         };
-        let (now, headers) = (host::now(), host::request_headers());
+        let headers = match shared.gate.borrow().awaits_bodies_by() {
+            AwaitBody::Pause => host::request_headers(),
+            AwaitBody::Continue => host::request_headers_of_nginx(),
+        };
+        let now = host::now();
         let opened = shared.gate.borrow_mut().head(now, self.id, headers, end);
         opened.remove.iter().for_each(|name| host::remove_request_header(name));
         if let Some(authority) = &opened.authority {

@@ -29,6 +29,7 @@ pub struct Policy {
     shadow: Vec<RuleIndex>,
     /// For each rule whether it asks for a verified tag.
     by_model: Vec<bool>,
+    query_names: Vec<String>,
     /// What [`Policy::rule`] answers for an index that another policy made.
     stranger: CompiledRule,
 }
@@ -156,10 +157,14 @@ impl Policy {
         }
         let counters = number_counters(&mut bundle.rules);
         let (mut body_names, mut argument_names) = (Names::default(), Names::default());
-        for attribute in bundle.rules.iter().flat_map(|rule| rule.conditions.atoms()).flat_map(Atom::attributes) {
+        // Rules in shadow mode refuse nothing: their names are not looked after.
+        let enforced = bundle.rules.iter().filter(|rule| rule.mode == Mode::Enforce);
+        let mut query_names = Vec::new();
+        for attribute in enforced.flat_map(|rule| rule.conditions.atoms()).flat_map(Atom::attributes) {
             match attribute {
                 Attribute::Body(pointer) => body_names.insert(pointer.steps()),
                 Attribute::McpArg(pointer) => argument_names.insert(pointer.steps()),
+                Attribute::Query(name) => query_names.push(name.clone()),
                 _ => {}
             }
         }
@@ -184,6 +189,7 @@ impl Policy {
             counters,
             shadow,
             by_model,
+            query_names: sorted_set(query_names),
             stranger: stranger(),
         })
     }
@@ -196,6 +202,11 @@ impl Policy {
     /// What the rules look at.
     pub fn needs(&self) -> &Needs {
         &self.needs
+    }
+
+    /// The parameters of queries that enforced rules look at, sorted.
+    pub fn query_names(&self) -> &[String] {
+        &self.query_names
     }
 
     /// The names by which rules look into bodies.

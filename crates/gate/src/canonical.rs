@@ -279,7 +279,11 @@ fn check_name(name: &str) -> Result<(), Malformed> {
 fn check_singleton(name: &str, value: &str) -> Result<(), Malformed> {
     let any = |known: &[&str]| known.iter().any(|known| value.eq_ignore_ascii_case(known));
     let sound = match name {
-        "content-length" => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
+        // Zeros before a number would be another spelling of it, `00` one of none.
+        "content-length" => {
+            value == "0"
+                || !value.starts_with('0') && !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit())
+        }
         // Any other coding would hide the body, or where it ends.
         "transfer-encoding" => any(&["chunked"]),
         "expect" => any(&["100-continue"]),

@@ -71,6 +71,12 @@ const TASK_INTERVAL: u64 = 1_000;
 /// Milliseconds that a long poll without news lasts at least; a service that answers sooner does not wait.
 const MIN_POLL: u64 = 500;
 
+/// Bytes of the names of header fields that an approval covers, at most: a grant repeats them.
+const MAX_NAMES: usize = 4_096;
+
+/// Bytes by which `max_agent_bytes` may be passed by requests of one agent whose bodies were let go of.
+const AGENT_BODILESS_ROOM: usize = 1024 * 1024;
+
 /// The most tasks whose last question is remembered.
 const MAX_ASKED: usize = 4_096;
 

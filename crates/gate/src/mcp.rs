@@ -69,12 +69,23 @@ impl Endpoints {
     }
 
     /// Whether a request must carry a message: it goes to an endpoint with any method but those that have no body there.
-    ///
-    /// Servers differ on case and on a slash at the end of a path, so that neither leads past an endpoint.
-    pub(crate) fn serve(&self, head: &Head) -> bool {
-        if self.is_empty() || matches!(head.method(), "GET" | "HEAD" | "DELETE" | "OPTIONS") {
-            return false;
+    /// `end`: it has none. One that could carry messages that nobody reads is refused.
+    pub(crate) fn serve(&self, head: &Head, end: bool) -> Result<bool, Reply> {
+        if self.is_empty() || !self.are_met(head) {
+            return Ok(false);
         }
+        if head.upgrades() {
+            return Err(refuse("an upgrade would carry messages that nobody reads"));
+        }
+        match (head.method(), end) {
+            ("GET" | "HEAD" | "DELETE" | "OPTIONS", true) => Ok(false),
+            ("GET" | "HEAD" | "DELETE" | "OPTIONS", false) => Err(refuse("this method has no body here")),
+            _ => Ok(true),
+        }
+    }
+
+    /// Servers differ on case and on a slash at the end of a path, so that neither leads past an endpoint.
+    fn are_met(&self, head: &Head) -> bool {
         let path = head.path().strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(head.path());
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             let path = path.to_ascii_lowercase();
@@ -101,7 +112,7 @@ impl Message {
         if policy.body_names().misspelt(&json)
             || arguments.is_some_and(|arguments| policy.argument_names().misspelt(arguments))
         {
-            return Err(refuse("a member has the name of one that the policy looks at, in another case"));
+            return Err(refuse("a member has a name that some servers read as another one"));
         }
         let rewritten = mcp::take_request_state(&mut json).is_some();
         let message = Message { json, rewritten };
@@ -189,12 +200,12 @@ impl Message {
         }
         let Some(name) = head.field(NAME_HEADER) else { return Ok(()) };
         let Some(name) = plain(name) else { return Err(format!("`{NAME_HEADER}` is not a value in Base64")) };
-        let members: &[&str] = match self.method() {
-            TOOLS_CALL | "prompts/get" => &["name"],
-            _ => &["uri", "name", "taskId"],
+        let member = match self.method() {
+            method if method.starts_with("resources/") => "uri",
+            method if method.starts_with("tasks/") => "taskId",
+            _ => "name",
         };
-        let named = members.iter().any(|member| self.text(&["params", member]) == Some(&name));
-        if named { Ok(()) } else { differs(NAME_HEADER) }
+        if self.text(&["params", member]) == Some(&name) { Ok(()) } else { differs(NAME_HEADER) }
     }
 }
 

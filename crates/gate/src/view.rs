@@ -1,6 +1,6 @@
 //! What the rules see of a canonical head: its query and headers as fields, copied only where the policy looks at them.
 
-use holdgate_engine::{Body, Field, Request, header_values};
+use holdgate_engine::{Body, Field, Policy, Request, header_values};
 use holdgate_protocol::{bundle::Needs, json::folded};
 
 use crate::{Head, canonical::Malformed, identity::Identity};
@@ -8,6 +8,9 @@ use crate::{Head, canonical::Malformed, identity::Identity};
 /// The most values that the parameters or the headers of a request may have where rules look at them. Each is compared
 /// with what rules want of it, so that a request must not bring thousands.
 const MAX_VALUES: usize = 256;
+
+/// The most parts that a query may have where rules look at parameters: the name of each is compared.
+const MAX_PARTS: usize = 1_024;
 
 /// The parameters of a query that rules look at, decoded. A value that is not UTF-8 cannot occur: the canonical form
 /// refuses it.
@@ -19,19 +22,28 @@ impl Parameters {
     ///
     /// Where servers differ, every reading counts as one more value: `;` as a separator beside `&`, and `+` as a space.
     /// A rule that denies or holds takes any of the values, one that allows needs all of them.
-    pub fn of(needs: &Needs, head: &Head) -> Result<Parameters, Malformed> {
+    pub fn of(policy: &Policy, head: &Head) -> Result<Parameters, Malformed> {
+        Parameters::with(policy.needs(), policy.query_names(), head)
+    }
+
+    fn with(needs: &Needs, enforced: &[String], head: &Head) -> Result<Parameters, Malformed> {
         let mut parameters = Parameters::default();
         let Some(query) = head.query().filter(|_| !needs.query.is_empty()) else { return Ok(parameters) };
+        // `;` and `&` are one byte each, so that they count the parts.
+        if query.bytes().filter(|byte| matches!(byte, b'&' | b';')).count() >= MAX_PARTS {
+            return Err(Malformed("the query has too many parameters".into()));
+        }
+        let near = Near::to(enforced);
         for part in query.split('&') {
-            parameters.read(needs, part)?;
+            parameters.read(needs, &near, part)?;
             for smaller in part.split(';').filter(|_| part.contains(';')) {
-                parameters.read(needs, smaller)?;
+                parameters.read(needs, &near, smaller)?;
             }
         }
         Ok(parameters)
     }
 
-    fn read(&mut self, needs: &Needs, part: &str) -> Result<(), Malformed> {
+    fn read(&mut self, needs: &Needs, near: &Near, part: &str) -> Result<(), Malformed> {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         let readings: &[&str] = if part.contains('+') { &["+", " "] } else { &["+"] };
         for plus in readings {
@@ -40,10 +52,8 @@ impl Parameters {
                 continue;
             }
             if needs.query.binary_search(&name).is_err() {
-                if needs.query.iter().any(|wanted| is_near(&name, wanted)) {
-                    return Err(Malformed(
-                        "a name in the query is read by some servers as one that rules look at".into(),
-                    ));
+                if near.covers(&name) {
+                    return Err(Malformed("a name in the query is read by some servers as another one".into()));
                 }
                 continue;
             }
@@ -88,7 +98,7 @@ impl<'a> View<'a> {
             wanted.flat_map(|(name, field)| header_values(field).map(|value| Field { name, value: Some(value) }));
         let headers: Vec<Field<'_>> = values.take(MAX_VALUES + 1).collect();
         if headers.len() > MAX_VALUES {
-            return Err(Malformed("headers that the policy looks at have too many values".into()));
+            return Err(Malformed("headers have too many values".into()));
         }
         Ok(View { head, identity, query: parameters.fields(), headers, time: i64::try_from(now / 1000).ok() })
     }
@@ -106,12 +116,26 @@ impl<'a> View<'a> {
     }
 }
 
-/// Whether some servers read a parameter as the one that a rule means: they fold case, take `.`, ` ` and `[` for `_`, or
-/// find further values in `name[]`, `name[0]` and `name[key]`.
-fn is_near(name: &str, wanted: &str) -> bool {
-    let name = name.trim_start_matches(' ');
-    let base = name.split_once('[').map_or(name, |(base, _)| base);
-    is_same(base, wanted) || is_same(without_index(name), without_index(wanted))
+/// The names that some servers read as one that a rule means: they fold case, take `.`, ` ` and `[` for `_`, or find further
+/// values in `name[]`, `name[0]` and `name[key]`. Each name is folded once.
+struct Near {
+    whole: Vec<String>,
+    without_index: Vec<String>,
+}
+
+impl Near {
+    fn to(wanted: &[String]) -> Self {
+        Near {
+            whole: wanted.iter().map(|wanted| plain(wanted)).collect(),
+            without_index: wanted.iter().map(|wanted| plain(without_index(wanted))).collect(),
+        }
+    }
+
+    fn covers(&self, name: &str) -> bool {
+        let name = name.trim_start_matches(' ');
+        let base = plain(name.split_once('[').map_or(name, |(base, _)| base));
+        self.whole.contains(&base) || self.without_index.contains(&plain(without_index(name)))
+    }
 }
 
 fn without_index(name: &str) -> &str {
@@ -119,12 +143,8 @@ fn without_index(name: &str) -> &str {
     inside.filter(|(_, index)| index.bytes().all(|byte| byte.is_ascii_digit())).map_or(name, |(base, _)| base)
 }
 
-fn is_same(name: &str, wanted: &str) -> bool {
-    let plain = |byte: u8| if b". [".contains(&byte) { b'_' } else { byte.to_ascii_lowercase() };
-    if name.is_ascii() && wanted.is_ascii() {
-        return name.bytes().map(plain).eq(wanted.bytes().map(plain));
-    }
-    folded(name) == folded(wanted)
+fn plain(name: &str) -> String {
+    folded(name).replace(['.', ' ', '['], "_")
 }
 
 /// Undoes the escapes, which the canonical form has checked.
@@ -158,7 +178,7 @@ mod tests {
 
     fn parameters(query: &str) -> Vec<(String, String)> {
         let needs = needs(&["", "+", "a", "b", "limit", "q"], &[]);
-        Parameters::of(&needs, &head(&format!("/?{query}"), &[])).unwrap().0
+        Parameters::with(&needs, &needs.query, &head(&format!("/?{query}"), &[])).unwrap().0
     }
 
     #[track_caller]
@@ -184,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_name_that_servers_read_as_one_that_counts_is_refused() {
-        let of = |query: &str| Parameters::of(&needs(&["ids[]", "user_id"], &[]), &head(&format!("/?{query}"), &[]));
+        let needs = needs(&["ids[]", "user_id"], &[]);
+        let of = |query: &str| Parameters::with(&needs, &needs.query, &head(&format!("/?{query}"), &[]));
         for fine in ["user_id=1", "ids[]=1&ids[]=2", "user-id=1", "userid=1", "xids=1", "x[user_id]=1", "user_ids=1"] {
             let escaped = fine.replace('[', "%5B").replace(']', "%5D");
             assert!(of(&escaped).is_ok(), "{fine}");
@@ -213,7 +234,7 @@ mod tests {
     #[test]
     fn what_no_rule_looks_at_is_not_copied() {
         let (needs, head) = (needs(&["b"], &["x-b"]), head("/?a=1&b=2&c=3", &[("x-a", "1"), ("x-b", "2")]));
-        let parameters = Parameters::of(&needs, &head).unwrap();
+        let parameters = Parameters::with(&needs, &needs.query, &head).unwrap();
         let view = View::new(&needs, &head, &parameters, None, 5_000).unwrap();
         let request = view.request(Body::Empty);
         assert_eq!(request.time, Some(5));
@@ -234,9 +255,15 @@ mod tests {
     #[test]
     fn thousands_of_values_are_refused_where_rules_look_and_free_where_they_do_not() {
         let many = |name: &str| (0..9_000).map(|index| format!("{name}={index}")).collect::<Vec<_>>().join("&");
-        let of = |query: &str| Parameters::of(&needs(&["a"], &[]), &head(&format!("/?{query}"), &[]));
+        let of_a = needs(&["a"], &[]);
+        let of = |query: &str| Parameters::with(&of_a, &of_a.query, &head(&format!("/?{query}"), &[]));
         assert!(of(&many("a")).is_err());
-        assert_eq!(of(&format!("{};a=1", many("b"))).unwrap().0.len(), 1);
+        // The name of each part is compared, so that they are bounded too.
+        assert!(of(&many("b")).is_err() && of(&many("%C5%BF")).is_err());
+        let some = vec!["b=1"; 1_000].join("&");
+        assert_eq!(of(&format!("{some};a=1")).unwrap().0.len(), 1);
+        let none = needs(&[], &[]);
+        assert!(Parameters::with(&none, &[], &head(&format!("/?{}", many("b")), &[])).is_ok());
         let (needs, head) = (needs(&[], &["x-a"]), head("/", &[("x-a", &"1,".repeat(9_000))]));
         assert!(View::new(&needs, &head, &Parameters::default(), None, 0).is_err());
     }

@@ -107,7 +107,7 @@ impl Judge {
         let mcp = if is_mcp { message(body.as_ref()) } else { Mcp::None };
         let index = self.variant(record, body.is_some(), !matches!(mcp, Mcp::Unread))?;
         let Some((_, policy)) = self.variants.get(index) else { return Ok(Err(Refused("no policy".into()))) };
-        let parameters = match Parameters::of(policy.needs(), &head) {
+        let parameters = match Parameters::of(policy, &head) {
             Ok(parameters) => parameters,
             Err(wrong) => return Ok(Err(Refused(wrong.0))),
         };

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 fn gateway_takes(path: &str) -> bool {
     let pairs = [(":method", "GET"), (":scheme", "https"), (":authority", "a.example"), (":path", path)];
     let pairs = pairs.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
-    Head::read(pairs.to_vec(), "authorization").is_ok()
+    Head::read(pairs.to_vec().into(), "authorization").is_ok()
 }
 
 fn test_takes(path: &str) -> bool {

@@ -36,6 +36,14 @@ impl Pairs {
         Some(Pairs { bytes, lengths: Lengths(pairs) })
     }
 
+    /// The pairs with this value under a name, in place of what stands there.
+    #[must_use]
+    pub fn with(&self, name: &[u8], value: &[u8]) -> Pairs {
+        let part = |span: Span| self.bytes.get(span.from..span.to).unwrap_or_default();
+        let pairs = self.lengths.spans().map(|(name, value)| (part(name), part(value)));
+        pairs.filter(|(other, _)| *other != name).chain([(name, value)]).collect()
+    }
+
     /// The names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.lengths.spans().filter_map(|(name, _)| self.bytes.get(name.from..name.to))
@@ -115,6 +123,12 @@ mod tests {
             let found: Vec<_> = lengths.spans().map(|(name, value)| (name.of(&text), value.of(&text))).collect();
             assert_eq!(found, pairs);
         }
+    }
+
+    #[test]
+    fn one_value_takes_the_place_of_another() {
+        let pairs = Pairs::from_iter([(":path", "/a/b"), ("x-a", "1")]).with(b":path", b"/a%2Fb");
+        assert_eq!(pairs.bytes, Pairs::from_iter([("x-a", "1"), (":path", "/a%2Fb")]).bytes);
     }
 
     #[test]

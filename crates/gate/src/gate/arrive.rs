@@ -9,8 +9,8 @@ use super::{
     AwaitingBody, Changes, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
     hold::Pending,
     told::{
-        denied_by_policy, keys_unavailable, malformed, refused, suspended, too_large, too_many_bodies, unauthorized,
-        unavailable, unreadable,
+        denied_by_policy, keys_unavailable, length_required, malformed, refused, suspended, too_large, too_many_bodies,
+        unauthorized, unavailable, unreadable,
     },
 };
 use crate::{
@@ -57,7 +57,8 @@ impl Gate {
         if let Some(Stream::Granted { hold, attempt }) = self.take_if(id, |_| true) {
             self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
         }
-        Step::Reply(malformed("A request with a body needs a content-length here."))
+        self.set_out(self.telling.now);
+        self.settle(self.telling.now, id, Step::Reply(length_required()))
     }
 
     pub(super) fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
@@ -80,10 +81,10 @@ impl Gate {
         if let Some(hold) = head.path().strip_prefix(TASKS) {
             return self.ask_task(now, id, &head, hold, identity.as_deref());
         }
-        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let parameters = Parameters::of(&policy, &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
         // What goes to an MCP endpoint is a message: its body is read whatever the head says, unless that is no.
-        let message = self.config.mcp.serve(&head);
+        let message = self.config.mcp.serve(&head, end)?;
         let whole = end && !message;
         let mcp = if message { Mcp::Unread } else { Mcp::None };
         let request = Request { mcp, ..view.request(if whole { Body::Empty } else { Body::Unread }) };
@@ -105,6 +106,10 @@ impl Gate {
         let announced = head.field("content-length").and_then(|length| length.parse::<u64>().ok());
         if let Some(length) = announced {
             self.check_size(usize::try_from(length).unwrap_or(usize::MAX))?;
+        }
+        // Such a host lets a head go on and brings the body behind it, unless that is empty: then nobody would decide.
+        if self.config.body == AwaitBody::Continue && !end && announced.is_none() {
+            return Err(length_required());
         }
         let until = now.saturating_add(self.config.body_within);
         let size = head.size() + HELD_OVERHEAD;
@@ -236,7 +241,7 @@ impl Gate {
         self.course(id).under(&policy);
         self.refuse_stale(now)?;
         self.refuse_lapsed(now, identity.as_deref())?;
-        let parameters = Parameters::of(policy.needs(), &head).map_err(refused)?;
+        let parameters = Parameters::of(&policy, &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
         let parsed = Parsed::of(&policy, &self.config.mcp, &head, &body)?;
         let request = parsed.seen_by(&view);
@@ -305,7 +310,7 @@ pub(super) enum Parsed {
 impl Parsed {
     /// Reads a body as far as the policy looks into it, and a message in any case.
     pub(super) fn of(policy: &Policy, endpoints: &Endpoints, head: &Head, body: &[u8]) -> Result<Self, Reply> {
-        if endpoints.serve(head) {
+        if endpoints.serve(head, body.is_empty())? {
             return Message::read(policy, head, body).map(Parsed::Message);
         }
         Ok(Parsed::of_plain(policy, head, body))
@@ -321,13 +326,12 @@ impl Parsed {
         }
         match Json::parse(body).and_then(Json::without_twins) {
             Ok(json) if policy.body_names().misspelt(&json) => {
-                let detail = "A member of the body has the name of one that the policy looks at, in another case.";
+                let detail = "A member of the body has a name that some servers read as another one.";
                 Parsed::Unreadable(unreadable(400, detail))
             }
             Ok(json) => Parsed::Json(json),
             Err(error) => {
-                let detail =
-                    format!("The policy looks into the body, which is not JSON with a single reading: {error}.");
+                let detail = format!("The body must be readable here, and is not JSON with a single reading: {error}.");
                 Parsed::Unreadable(unreadable(400, &detail))
             }
         }
@@ -364,7 +368,7 @@ impl Parsed {
 fn readable(head: &Head) -> Result<(), Reply> {
     let refuse = |detail: &str| Err(unreadable(415, detail));
     if head.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
-        return refuse("The policy looks into the body; send it without a content-encoding.");
+        return refuse("The body must be readable here; send it without a content-encoding.");
     }
     let mut parts = head.field("content-type").unwrap_or_default().split(';').map(str::trim);
     let media = parts.next().unwrap_or_default().to_ascii_lowercase();
@@ -383,7 +387,7 @@ fn readable(head: &Head) -> Result<(), Reply> {
     if json && utf8 {
         return Ok(());
     }
-    refuse("The policy looks into the body; send it as application/json in UTF-8, with a content-type that says so.")
+    refuse("The body must be readable here; send it as application/json in UTF-8, with a content-type that says so.")
 }
 
 fn is_plain(byte: u8) -> bool {

@@ -19,6 +19,9 @@ const MAX_RECORD: usize = 64 * 1024;
 const MAX_SPOOLED: u64 = 8_192;
 const MAX_SPOOLED_BYTES: usize = 4 * 1024 * 1024;
 
+/// Records of requests without a verified agent in one second, of one worker.
+const MAX_UNVERIFIED: u32 = 256;
+
 /// Milliseconds after which a batch is sent that is not full.
 const MAX_AGE: u64 = 1_000;
 
@@ -46,6 +49,8 @@ pub(super) struct Spool {
     pub(super) dropped: u64,
     /// Records that the service has refused since that was told last.
     pub(super) refused: u64,
+    /// A second, and how many requests without a verified agent came in it.
+    unverified: (u64, u32),
 }
 
 /// Records with neighbouring numbers.
@@ -74,6 +79,7 @@ impl Spool {
             retry_after: FIRST_RETRY,
             dropped: 0,
             refused: 0,
+            unverified: (0, 0),
         }
     }
 
@@ -90,6 +96,9 @@ impl Spool {
         self.seq += 1;
         if self.open.from == 0 {
             (self.open.from, self.open.since) = (self.seq, now);
+        }
+        if !verified && self.is_flooded(now) {
+            return self.drop_one();
         }
         let share = if verified { 1 } else { 2 };
         if self.records >= MAX_SPOOLED / share || self.bytes >= MAX_SPOOLED_BYTES / (share as usize) {
@@ -111,6 +120,17 @@ impl Spool {
         if self.open.records == MAX_RECORDS {
             self.close();
         }
+    }
+
+    /// Whether so many requests without a verified agent came in this second that no more of them are written down: anyone
+    /// can send them, and each record is stored for good.
+    fn is_flooded(&mut self, now: u64) -> bool {
+        let second = now / 1000;
+        if self.unverified.0 != second {
+            self.unverified = (second, 0);
+        }
+        self.unverified.1 += 1;
+        self.unverified.1 > MAX_UNVERIFIED
     }
 
     fn drop_one(&mut self) {

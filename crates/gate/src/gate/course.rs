@@ -15,7 +15,7 @@ use super::{
     figures::Figures,
     rates::Counted,
 };
-use crate::{Head, Permit, Reply, identity::Identity};
+use crate::{Head, IdentityFigures, Permit, Reply, identity::Identity};
 
 /// Bytes of each text of a request that a record repeats.
 const MAX_TEXT: usize = 1_024;
@@ -190,6 +190,8 @@ pub(super) struct Telling {
     policy: Option<(Rc<Policy>, Vec<u8>)>,
     /// The time of the last entry, in Unix milliseconds.
     pub(super) now: u64,
+    /// What was told of tokens last.
+    pub(super) tokens: IdentityFigures,
 }
 
 impl Telling {
@@ -201,6 +203,7 @@ impl Telling {
             figures: Figures::new(),
             policy: None,
             now: 0,
+            tokens: IdentityFigures::default(),
         }
     }
 

@@ -12,7 +12,8 @@ use holdgate_protocol::{
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_ASKED, MIN_POLL, Step, Stream, StreamId, TASK_INTERVAL,
+    AGENT_BODILESS_ROOM, Answer, BODILESS_ROOM, Gate, Held, Hold, MAX_ASKED, MAX_NAMES, MIN_POLL, Step, Stream,
+    StreamId, TASK_INTERVAL,
     arrive::Parsed,
     call,
     told::{
@@ -27,6 +28,7 @@ use crate::{
     identity::{Identity, IdentityError},
     mcp::Message,
     preference::Preference,
+    reply::RETRY_AFTER,
     view::{Parameters, View},
 };
 
@@ -65,7 +67,14 @@ impl Gate {
             None => request_digest(&head.for_digest(), &body, header, unbind),
         };
         let digest = digest.map_err(|error| malformed(&error.to_string()))?;
+        if digest.components.iter().map(String::len).sum::<usize>() > MAX_NAMES {
+            // A grant names each of them, and would be too long to be read.
+            return Err(malformed("The names of the header fields are too long to be covered by an approval."));
+        }
         self.course(id).digested(digest.digest);
+        if self.asks_too_fast(now, &digest.digest.to_string(), &identity) {
+            return Err(slow_down());
+        }
         let attempt = self.attempt(now).ok_or_else(|| unavailable("The gateway has no source of randomness."))?;
         let mut held = Held {
             head,
@@ -87,6 +96,9 @@ impl Gate {
         if in_all + held.size() > self.config.max_parked_bytes || of_agent + held.size() > self.config.max_agent_bytes {
             // No room: the hold is opened all the same, and the agent gets a ticket at once.
             (held.body, held.until) = (None, 0);
+            if of_agent + held.size() > self.config.max_agent_bytes.saturating_add(AGENT_BODILESS_ROOM) {
+                return Err(over_quota(RETRY_AFTER));
+            }
             if in_all + held.size() > self.config.max_parked_bytes.saturating_add(BODILESS_ROOM) {
                 return Err(unavailable("The gateway holds as many requests as it can."));
             }
@@ -124,26 +136,27 @@ impl Gate {
         if self.asks_too_fast(now, hold, identity) {
             return Err(slow_down());
         }
+        self.has_asked(now, hold, identity);
         self.course(id).asks();
         self.streams.insert(id, Stream::Task(hold.to_owned()));
         Ok(Step::Call(self.task(head, hold, &identity.agent.key())))
     }
 
-    /// Whether an agent asked after this task a moment ago. It is a courtesy to the service and no defence: each worker
-    /// counts for itself, and forgets when there is too much to remember.
-    fn asks_too_fast(&mut self, now: u64, hold: &str, identity: &Identity) -> bool {
+    /// Whether an agent asked after this task, or got a ticket for this very request, a moment ago: each costs the service a
+    /// write or a read. Every worker counts for itself, and forgets when there is too much to remember.
+    fn asks_too_fast(&self, now: u64, what: &str, identity: &Identity) -> bool {
+        let asked = self.asked.get(&(what.to_owned(), identity.caller.clone()));
+        asked.is_some_and(|before| now.saturating_sub(*before) < TASK_INTERVAL)
+    }
+
+    fn has_asked(&mut self, now: u64, what: &str, identity: &Identity) {
         if self.asked.len() >= MAX_ASKED {
             self.asked.retain(|_, asked| now.saturating_sub(*asked) < TASK_INTERVAL);
         }
         if self.asked.len() >= MAX_ASKED {
             self.asked.clear();
         }
-        let task = (hold.to_owned(), identity.caller.clone());
-        let too_fast = self.asked.get(&task).is_some_and(|before| now.saturating_sub(*before) < TASK_INTERVAL);
-        if !too_fast {
-            self.asked.insert(task, now);
-        }
-        too_fast
+        self.asked.insert((what.to_owned(), identity.caller.clone()), now);
     }
 
     /// The answer to the stream's own callout.
@@ -242,6 +255,7 @@ impl Gate {
     /// Parks the stream until its hold is decided, or answers with a ticket where it cannot wait.
     fn park(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold) -> Result<Step, Reply> {
         if held.until <= now || held.body.is_none() {
+            self.has_asked(now, &held.digest.digest.to_string(), &held.identity);
             return Err(ticket(now, &held, &hold));
         }
         self.kept.add(&held);
@@ -281,9 +295,14 @@ impl Gate {
             Some(Stream::Granted { hold, attempt }) => {
                 self.outcomes.push(Outcome { hold, attempt, forwarded: true, status: None });
             }
-            // A redemption on its way is accounted for when its answer comes.
-            Some(Stream::Redeeming(..) | Stream::Listing(_)) => {}
-            Some(Stream::Keys(_) | Stream::Body(_) | Stream::Task(_) | Stream::Through | Stream::Answered) | None => {}
+            // Not sent yet: the approval is still there for another try.
+            Some(Stream::Redeeming(held, _, 0)) => self.detached.push(DetachedAttempt { attempt: held.attempt }),
+            // The host forgets the callout of a stream that ended; that of the root is accounted for when its answer comes.
+            Some(Stream::Redeeming(held, hold, _)) if self.config.wake == Wake::Stream => {
+                let (hold, attempt) = (hold.id, held.attempt);
+                self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
+            }
+            _ => {}
         }
     }
 
@@ -302,7 +321,7 @@ impl Gate {
             None if unchanged => return Ok(None),
             None => return Err(changed_policy(held)),
         };
-        let parameters = Parameters::of(policy.needs(), &held.head).map_err(refused)?;
+        let parameters = Parameters::of(&policy, &held.head).map_err(refused)?;
         let view = View::new(policy.needs(), &held.head, &parameters, Some(&held.identity), now).map_err(refused)?;
         let request = parsed.seen_by(&view);
         let rates = self.count(now, id, &policy, &request, true);

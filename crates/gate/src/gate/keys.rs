@@ -42,7 +42,7 @@ impl Gate {
             return Step::Await;
         }
         self.take_if(id, |_| true);
-        Step::Reply(keys_unavailable())
+        self.settle(self.telling.now, id, Step::Reply(keys_unavailable()))
     }
 
     pub(super) fn whole_body_before_keys(&mut self, id: StreamId, body: Option<Vec<u8>>) -> Step {
@@ -53,7 +53,7 @@ impl Gate {
             }
             _ => {
                 self.take_if(id, |_| true);
-                Step::Reply(keys_unavailable())
+                self.settle(self.telling.now, id, Step::Reply(keys_unavailable()))
             }
         }
     }

@@ -59,7 +59,7 @@ impl Gate {
         let Some(Stream::Listing(listing)) = self.drop_list(id) else { return None };
         let policy = self.policy.as_deref()?;
         let Listing { mut head, identity } = *listing;
-        let parameters = Parameters::of(policy.needs(), &head).ok()?;
+        let parameters = Parameters::of(policy, &head).ok()?;
         // Whether a tool could be called does not depend on how often others were: the first call of a window.
         let rates = vec![Some(1); policy.rates().len()];
         filter(body, |tool| {

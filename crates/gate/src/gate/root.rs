@@ -115,6 +115,9 @@ impl Gate {
             // Only the clocks were compared: the feed goes on where it was.
             return;
         }
+        // Who parked since the cursor was lost may have missed a decision as well.
+        let parked: Vec<StreamId> = self.waiting.values().flatten().copied().collect();
+        parked.into_iter().for_each(|id| self.end_wait(now, id));
         (self.feed.cursor, self.feed.base) = (Some(state.seq), state.seq);
         self.feed.fresh_at = now;
         self.suspended = state.suspended.into_iter().collect();

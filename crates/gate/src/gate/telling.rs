@@ -44,6 +44,7 @@ impl Gate {
         if !self.telling.figures.is_due(now) {
             return;
         }
+        self.tell_of_tokens();
         let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let held = |stream: &&Stream| {
             matches!(stream, Stream::Opening(_) | Stream::Parked(..) | Stream::Polling(..) | Stream::Redeeming(..))
@@ -61,6 +62,21 @@ impl Gate {
         ];
         let figures = self.telling.figures.tell(now, &levels, &values);
         commands.extend(figures.into_iter().map(Command::Measure));
+    }
+
+    /// What the cache of tokens did since it was told last.
+    fn tell_of_tokens(&mut self) {
+        let (now, before) =
+            (self.identities.figures, std::mem::replace(&mut self.telling.tokens, self.identities.figures));
+        for (family, label, count) in [
+            ("token_cache.", "hits", now.cache_hits - before.cache_hits),
+            ("token_cache.", "misses", now.cache_misses - before.cache_misses),
+            ("signatures.", "verified", now.verifications - before.verifications),
+            ("signatures.", "verified_by_host", now.verified_by_host - before.verified_by_host),
+            ("key_fetches.", "failed", now.failed_key_fetches - before.failed_key_fetches),
+        ] {
+            self.telling.figures.count(family, label, count);
+        }
     }
 
     /// The answer to a batch of audit records.

@@ -53,6 +53,12 @@ pub(super) fn suspended() -> Reply {
     Problem::new(403, "suspended", "Agent suspended", "This agent has been suspended.").reply()
 }
 
+/// A body may come, and nothing says how long it is.
+pub(super) fn length_required() -> Reply {
+    let detail = "A request with a body needs a content-length here.";
+    Problem::new(411, "malformed", "Length required", detail).reply()
+}
+
 pub(super) fn method_not_allowed() -> Reply {
     let problem = Problem::new(405, "malformed", "Method not allowed", "Ask for a task with GET.");
     problem.header("allow", "GET, HEAD").reply()

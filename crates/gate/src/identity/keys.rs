@@ -2,7 +2,7 @@
 
 use holdgate_protocol::{
     Hash,
-    jws::{Algorithm, IssuerKeys},
+    jws::{Algorithm, IssuerKeys, KeyError},
 };
 
 use crate::{
@@ -30,6 +30,8 @@ struct Fetch {
     /// When the next one is due, in Unix milliseconds.
     due: u64,
     in_flight: bool,
+    /// When the last good set came.
+    came_at: Option<u64>,
     /// Until when unknown key ids bring no fetch about.
     calm_until: u64,
     /// Of the set in use.
@@ -54,7 +56,8 @@ impl Keys {
             KeySource::Pinned(keys) => (Some(keys.clone()), None),
             KeySource::Fetched(place) => {
                 let (place, failing) = (place.clone(), false);
-                let fetch = Fetch { place, due: 0, in_flight: false, calm_until: 0, body: None, failing };
+                let fetch =
+                    Fetch { place, due: 0, in_flight: false, came_at: None, calm_until: 0, body: None, failing };
                 (None, Some(fetch))
             }
         };
@@ -71,8 +74,10 @@ impl Keys {
             }
             // Asked for a moment ago, and sent with the next tick.
             Some(fetch) if fetch.due <= now => Unknown::Await,
-            Some(fetch) if fetch.failing => Unknown::Unavailable,
-            Some(_) => Unknown::Refuse,
+            // A set that has come this moment says that there is no such key.
+            Some(fetch) if fetch.came_at == Some(now) => Unknown::Refuse,
+            // The set may be older than the key by this short while: to refuse it would end what the issuer has just begun.
+            Some(_) => Unknown::Unavailable,
         }
     }
 
@@ -99,6 +104,7 @@ impl Keys {
             Some(Answer { status: 200, body }) => match IssuerKeys::fetched(body, algorithms) {
                 Ok(keys) => {
                     let spread = fetch.place.refresh / 10 * u64::from(jitter) / 256;
+                    fetch.came_at = Some(now);
                     (fetch.failing, fetch.due) = (false, now.saturating_add(fetch.place.refresh - spread));
                     let body = Some(Hash::of(body));
                     if fetch.body != body {
@@ -107,7 +113,14 @@ impl Keys {
                     }
                     return Ok(());
                 }
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    if error == KeyError::NoneUsable {
+                        // The issuer has taken its keys back.
+                        (fetch.body, self.current) = (None, None);
+                        self.generation = self.generation.wrapping_add(1);
+                    }
+                    error.to_string()
+                }
             },
             Some(Answer { status, .. }) => format!("status {status}"),
         };

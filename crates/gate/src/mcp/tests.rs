@@ -62,7 +62,7 @@ fn what_is_not_one_message_with_one_reading_is_refused() {
         (&call(r#"{"name":"x","Arguments":{"amount":500}}"#), "another case"),
         (&call(r#"{"name":"x","argumentſ":{"amount":500}}"#), "another case"),
         (&call(r#"{"name":"x","requeststate":"hg1.a"}"#), "another case"),
-        (&call(r#"{"name":"x","arguments":{"Amount":500}}"#), "that the policy looks at"),
+        (&call(r#"{"name":"x","arguments":{"Amount":500}}"#), "that some servers read as another one"),
         (r#"{"jsonrpc":"2.0","id":1,"method":"ping","Params":{"name":"x"}}"#, "another case"),
         (r#"{"jsonrpc":"2.0","id":1,"result":{},"METHOD":"tools/call"}"#, "another case"),
         (&call(r#"{"name":"x\u0000"}"#), "NUL"),
@@ -175,7 +175,7 @@ fn endpoints(text: &str) -> Result<Endpoints, ShapeError> {
 #[test]
 fn an_endpoint_is_met_whatever_the_case_and_a_slash_at_the_end() {
     let ours = endpoints(r#"{"paths":["/mcp","/Tools/{name}/mcp"]}"#).unwrap();
-    let serves = |path: &str| ours.serve(&head(path, &[]));
+    let serves = |path: &str| ours.serve(&head(path, &[]), false) == Ok(true);
     for path in ["/mcp", "/mcp/", "/MCP", "/Mcp/", "/mcp?a=1", "/tools/crm/mcp", "/TOOLS/CRM/mcp/"] {
         assert!(serves(path), "{path}");
     }
@@ -183,12 +183,16 @@ fn an_endpoint_is_met_whatever_the_case_and_a_slash_at_the_end() {
         assert!(!serves(path), "{path}");
     }
     for method in ["GET", "HEAD", "DELETE", "OPTIONS"] {
-        assert!(!ours.serve(&head_of(method, "/mcp", &[])), "{method}");
+        assert_eq!(ours.serve(&head_of(method, "/mcp", &[]), true), Ok(false), "{method}");
+        // Servers that do not look at the method would read a message there that no rule has seen.
+        assert_eq!(ours.serve(&head_of(method, "/mcp", &[]), false).unwrap_err().status, 400, "{method}");
+        let upgrade = head_of(method, "/mcp", &[("upgrade", "websocket")]);
+        assert_eq!(ours.serve(&upgrade, true).unwrap_err().status, 400, "{method}");
     }
     for method in ["PUT", "PATCH", "QUERY"] {
-        assert!(ours.serve(&head_of(method, "/mcp", &[])), "{method}");
+        assert_eq!(ours.serve(&head_of(method, "/mcp", &[]), true), Ok(true), "{method}");
     }
-    assert!(endpoints(r#"{"paths":["/"]}"#).unwrap().serve(&head("/", &[])));
+    assert!(endpoints(r#"{"paths":["/"]}"#).unwrap().serve(&head("/", &[]), false) == Ok(true));
     for (wrong, why) in [
         (r#"{"paths":[]}"#, "`paths`: must not be empty"),
         (r#"{"paths":["/ok","mcp"]}"#, "`paths[1]`: `mcp`: a path template starts with `/`"),

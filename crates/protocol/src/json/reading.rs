@@ -77,7 +77,7 @@ impl Number {
         let (mantissa, power) = self.0.split_once(['e', 'E']).unwrap_or((&self.0, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         let whole = whole.trim_start_matches('-').trim_start_matches('0');
-        let integer = whole.len() == mantissa.trim_start_matches('-').len();
+        let integer = power == "0" && whole.len() == mantissa.trim_start_matches('-').len();
         let leading = fraction.len() - fraction.trim_start_matches('0').len();
         let digits = if whole.is_empty() { fraction.len() - leading } else { whole.len() + fraction.len() };
         let Ok(power) = power.parse::<i32>() else { return false };

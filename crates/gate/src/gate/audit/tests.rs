@@ -69,12 +69,28 @@ fn a_batch_that_was_not_taken_is_sent_again_as_it_was_and_less_and_less_often() 
     assert_eq!((spool.refused, spool.len(), spool.bytes), (7, 0, 0));
 }
 
+/// Anyone can send requests without a token, and each record of one is stored for good.
+#[test]
+fn of_a_flood_without_tokens_only_so_many_are_written_down_each_second() {
+    let mut spool = spool();
+    for second in [0, 1_000] {
+        for _ in 0..10_000 {
+            add(&mut spool, second, 100, false);
+        }
+        add(&mut spool, second, 100, true);
+    }
+    assert_eq!(spool.len(), u64::from(2 * MAX_UNVERIFIED) + 2);
+    assert_eq!((spool.seq, spool.dropped), (20_002, 20_002 - spool.len()), "the others are counted");
+}
+
 /// The attack: requests without end, to fill the memory or to have one's own records lost without a trace.
 #[test]
 fn what_finds_no_room_is_missed_by_number_and_agents_are_not_displaced_by_strangers() {
     let mut spool = spool();
-    for _ in 0..20_000 {
-        add(&mut spool, 0, 100, false);
+    for second in 0..100 {
+        for _ in 0..200 {
+            add(&mut spool, second * 1_000, 100, false);
+        }
     }
     assert_eq!(spool.len(), MAX_SPOOLED / 2);
     for _ in 0..10_000 {
