@@ -173,6 +173,15 @@ impl Config {
             reason_header: reason_header.given().map(own_header).transpose()?,
             mcp: mcp.given().map(Endpoints::read).transpose()?.unwrap_or_default(),
         };
+        if config.feed_max_age <= config.feed_wait.saturating_mul(1000) {
+            // While nothing happens the feed is as old as one long poll.
+            return Err(feed_max_age.error("must be longer than `feed_wait`").into());
+        }
+        if config.reason_header.as_ref() == Some(&config.identity.header) {
+            return Err(reason_header
+                .error("carries the agent's token (`identity.header`), which is nobody's reason")
+                .into());
+        }
         if let Some(policy) = &bundle {
             config.accepts(policy)?;
         }

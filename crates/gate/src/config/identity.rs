@@ -107,8 +107,12 @@ impl Identity {
 
 fn token_header(place: &Place<'_>) -> Result<String, ShapeError> {
     let name = place.text()?;
-    let taken = ["holdgate-", "x-envoy-"].iter().any(|prefix| name.starts_with(prefix))
-        || ["", "host", "cookie", "connection", "te", "transfer-encoding", "content-length"].contains(&name);
+    // The digest does not cover the header that carries the token: it must mean nothing else to anybody.
+    let prefixes = ["holdgate-", "x-envoy-", "content-", "accept", "mcp-", "x-forwarded-", "x-http-", "if-", "sec-"];
+    let names = ["", "host", "cookie", "connection", "te", "transfer-encoding", "expect", "prefer", "upgrade", "range"];
+    let taken = prefixes.iter().any(|prefix| name.starts_with(prefix))
+        || names.contains(&name)
+        || ["forwarded", "idempotency-key", "origin", "referer", "traceparent", "tracestate"].contains(&name);
     if taken || !is_lower_case(name) {
         let mend = "cannot carry a token; use `authorization` or a lower-case name of your own";
         return Err(place.error(&format!("`{name}` {mend}")));

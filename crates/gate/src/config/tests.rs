@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use super::*;
 
 mod identity;
+mod schema;
 
 fn sample() -> Value {
     let jwks = json!({"keys": [PrivateKey::from_seed(&[1; 32]).to_public_jwk()]});
@@ -55,6 +56,8 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     assert_eq!(refused("/max_body", json!(0)), "`max_body`: must be greater than 0");
     assert!(refused("/host", json!("nginx")).starts_with("`host`: `nginx` is not known here"));
     assert!(refused("/reason_header", json!("x-envoy-why")).starts_with("`reason_header`: `x-envoy-why`"));
+    assert!(refused("/feed_max_age", json!("25s")).contains("`feed_max_age`: must be longer than `feed_wait`"));
+    assert!(refused("/identity/header", json!("content-type")).contains("cannot carry a token"));
     assert!(refused("/reason_header", json!("authorization")).starts_with("`reason_header`: `authorization`"));
     assert_eq!(refused("/grant_keys", json!({"keys": []})), "`grant_keys`: the set has no keys");
     let private = json!({"keys": [PrivateKey::from_seed(&[1; 32]).to_private_jwk()]});
