@@ -265,6 +265,10 @@ fn numbers_at_the_edge_of_what_can_be_compared_have_neighbours() {
         let rule = format!("  - {{id: read, effect: allow, match: [{{body: {{/n: {conditions}}}}}]}}\n");
         result(&small(&rule), vec![], Claim::Never(Allow))
     };
+    for conditions in ["{gt: 1e300}", "{lt: -1e300}", "{gt: 0, lt: 2e-300}", "{gt: 0.0002e300, lt: 0.1e300}"] {
+        assert!(open(conditions).starts_with("Allow by read"), "{conditions}: {}", open(conditions));
+    }
+    // Numbers that doubles do not have are compared, and no request brings them: gateways refuse such a body.
     for conditions in [
         "{gt: 1e9223372036854775806}",
         "{lt: -1e9223372036854775806}",
@@ -273,7 +277,7 @@ fn numbers_at_the_edge_of_what_can_be_compared_have_neighbours() {
         "{gt: 0, lt: 0.11e-9223372036854775808}",
         "{gt: 0.0002e9223372036854775807, lt: 0.1e9223372036854775807}",
     ] {
-        assert!(open(conditions).starts_with("Allow by read"), "{conditions}: {}", open(conditions));
+        assert!(open(conditions).starts_with("unknown"), "{conditions}: {}", open(conditions));
     }
     assert_eq!(open("{gt: 0, lt: 0.1e-9223372036854775808}"), "proved", "no smaller number can be compared");
 }

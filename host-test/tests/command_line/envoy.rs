@@ -17,19 +17,21 @@ fn an_operator_is_told_where_and_what_to_write() {
     place.write("envoy.yaml", &text);
     let line = |part: &str| text.lines().position(|line| line.contains(part)).unwrap() + 1;
     let (route, policy) = (line("cluster: approval"), line("FAIL_OPEN"));
+    // The edge is as wide as the number of the line.
+    let (a, b) = (" ".repeat(route.to_string().len()), " ".repeat(policy.to_string().len()));
     let expected = format!(
         "\
 envoy.yaml:{route}:38: error[HE111]: `approval` leads to the approval service: agents can send it what only the filter may
-   |
+{a} |
 {route} |                             cluster: approval
-   |                                      ^^^^^^^^
-   = help: remove the route; agents ask for their tasks at `/.well-known/holdgate/tasks/`, which the filter answers
+{a} |                                      ^^^^^^^^
+{a} = help: remove the route; agents ask for their tasks at `/.well-known/holdgate/tasks/`, which the filter answers
 
 envoy.yaml:{policy}:41: error[HE119]: when the filter fails, requests pass it unseen; an agent that makes it fail is free
-   |
+{b} |
 {policy} |                         failure_policy: FAIL_OPEN
-   |                                         ^^^^^^^^^
-   = help: write `failure_policy: FAIL_RELOAD` in the filter's `config`, and no `fail_open`
+{b} |                                         ^^^^^^^^^
+{b} = help: write `failure_policy: FAIL_RELOAD` in the filter's `config`, and no `fail_open`
 
 2 mistakes found
 "

@@ -1,15 +1,21 @@
 //! Parts that are stopped, killed or left alone while requests are held.
 
-use std::time::Duration;
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use holdgate_tests::{
     reviewer::{Verdict, id_of},
-    stack::Stack,
+    stack::{Options, Stack},
     until,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::common::{JSON_BODY, LIMIT, assert_problem, passed, pending_hold, pending_holds, roles, start, ticket};
+use crate::common::{
+    JSON_BODY, LIMIT, assert_problem, passed, pending_hold, pending_holds, roles, start, start_with, ticket,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_service_refuses_holds_at_once_and_routine_when_the_feed_is_too_old() {
@@ -167,4 +173,68 @@ async fn granted_request_is_not_sent_twice_when_the_upstream_resets() {
     assert_eq!(stack.upstream.seen_at(&target).len(), 1);
     stack.upstream.reset_connections(false);
     assert!(stack.passes_routine().await);
+}
+
+/// A new configuration is a second root context in the same VM: what the old one holds goes on, and comes to its end there.
+#[tokio::test(flavor = "multi_thread")]
+async fn change_of_configuration_loses_no_held_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("holdgate.json");
+    let (filter, named) = (Arc::new(Mutex::new(Value::Null)), file.clone());
+    let taken = filter.clone();
+    // The filter's configuration comes from a file that Envoy watches (extension config discovery).
+    let edit = move |config: &mut Value| {
+        config["node"] = json!({"id": "edge-1", "cluster": "edge"});
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = config.pointer_mut(filters).unwrap().as_array_mut().unwrap();
+        let ours = filters.iter_mut().find(|filter| filter["name"] == "holdgate").unwrap();
+        let typed = ours["typed_config"].take();
+        let source = json!({"path_config_source": {"path": named}, "resource_api_version": "V3"});
+        let discovery = json!({"config_source": source, "type_urls": [typed["@type"]]});
+        *ours = json!({"name": "holdgate", "config_discovery": discovery});
+        write_filter(&named, &typed);
+        *taken.lock().unwrap() = typed;
+    };
+    let stack = start_with(Options { envoy: Some(Arc::new(edit)), ..Options::default() }).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let (before, after) = (roles("before"), roles("after"));
+    let waiting = tokio::spawn(stack.agent().post(&before, JSON_BODY).send());
+    let hold = pending_hold(&alice, &before).await;
+
+    let mut changed = filter.lock().unwrap().clone();
+    let value = changed.pointer_mut("/config/configuration/value").unwrap();
+    let mut plugin: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
+    plugin["max_wait"] = json!("1s");
+    *value = json!(plugin.to_string());
+    write_filter(&file, &changed);
+    let call = stack.agent().post(&after, JSON_BODY);
+    let told = until("the new configuration to be in force", LIMIT, async || {
+        let answer = tokio::time::timeout(Duration::from_secs(3), call.clone().send()).await.ok()?.unwrap();
+        (answer.status == 403).then_some(answer)
+    });
+    let other = ticket(&told.await.unwrap());
+
+    assert!(!waiting.is_finished(), "the old one's stream still waits");
+    for hold in [&hold, &other] {
+        assert_eq!(alice.decide(hold, Verdict::Approve, "checked").await.unwrap().status / 100, 2);
+    }
+    let answer = waiting.await.unwrap().unwrap();
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
+    let answer = until("the retry", LIMIT, async || {
+        let answer = call.clone().send().await.unwrap();
+        (answer.status != 429).then_some(answer)
+    });
+    let answer = answer.await.unwrap();
+    assert!(passed(&answer), "{} {}", answer.status, answer.text());
+    assert_eq!((stack.upstream.seen_at(&before).len(), stack.upstream.seen_at(&after).len()), (1, 1));
+}
+
+/// Envoy watches for files that are moved into place.
+fn write_filter(file: &Path, typed: &Value) {
+    let kind = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
+    let resource = json!({"@type": kind, "name": "holdgate", "typed_config": typed});
+    let resources = json!({"version_info": typed.to_string().len().to_string(), "resources": [resource]});
+    let new = file.with_extension("new");
+    std::fs::write(&new, resources.to_string()).unwrap();
+    std::fs::rename(&new, file).unwrap();
 }

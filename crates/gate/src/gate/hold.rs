@@ -213,6 +213,10 @@ impl Gate {
         if state == HoldState::Pending && self.config.wake == Wake::Feed && seq < self.feed.base {
             return Err(ticket(now, &held, &hold));
         }
+        if state == HoldState::Pending && (held.until <= now || held.body.is_none()) {
+            // Its agent gets a ticket without having waited, and is not to come back at once.
+            self.has_asked(now, &held.digest.digest.to_string(), &held.identity);
+        }
         if state == HoldState::Denied {
             return Err(denied_before(&held, &hold, expires_at.saturating_sub(now / 1000)));
         }
@@ -255,7 +259,6 @@ impl Gate {
     /// Parks the stream until its hold is decided, or answers with a ticket where it cannot wait.
     fn park(&mut self, now: u64, id: StreamId, held: Box<Held>, hold: Hold) -> Result<Step, Reply> {
         if held.until <= now || held.body.is_none() {
-            self.has_asked(now, &held.digest.digest.to_string(), &held.identity);
             return Err(ticket(now, &held, &hold));
         }
         self.kept.add(&held);
