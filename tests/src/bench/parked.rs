@@ -47,8 +47,11 @@ pub(super) struct Parked {
 /// Parks so many requests, decides all of them the same way, and checks every answer.
 pub(super) async fn run(count: usize, verdict: Verdict) -> Result<Parked> {
     let plugin = json!({"policy": policy::ID, "max_wait": "10m", "approval": {"timeout": "5m"}});
-    let stack =
-        Box::pin(Stack::start(Options { policy: Some(policy::text(10)), plugin, ..Options::default() })).await?;
+    // All are of one agent, of which the service holds a hundred otherwise.
+    let quotas = ["agent.open", "agent.hour", "owner.open", "owner.hour", "rule.open", "rule.hour"];
+    let serve = quotas.into_iter().flat_map(|name| ["--quota".to_owned(), format!("{name}={count}")]).collect();
+    let policy = Some(policy::text(10));
+    let stack = Box::pin(Stack::start(Options { policy, serve, plugin, ..Options::default() })).await?;
     let reviewer = stack.sign_in("alice").await?;
     let envoy = stack.envoy.id().context("Envoy has ended")?;
     let mut connections = Vec::new();
