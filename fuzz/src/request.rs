@@ -58,6 +58,11 @@ fn gate() -> (Gate, &'static str) {
     (gate, token)
 }
 
+/// What rules see of a head, and its digest covers.
+fn seen(head: &Head) -> (&str, &str, &str, &str, Option<&str>, Vec<(&str, &str)>) {
+    (head.method(), head.scheme(), head.authority(), head.path(), head.query(), head.fields().collect())
+}
+
 // Lines of the head as `name: value` with a pseudo-header's colon at the front, an empty line, the body.
 fuzz_target!(|bytes: &[u8]| {
     let (mut gate, token) = gate();
@@ -85,14 +90,14 @@ fuzz_target!(|bytes: &[u8]| {
         Step::Reply(reply) => assert!(reply.status >= 400, "a refusal has a status of its own"),
         Step::Forward(_) | Step::Call(_) => {
             // What goes on: without what is removed, with the authority as it was matched.
-            let read = Head::read(pairs.clone(), "authorization").expect("what goes on is canonical");
+            let read = Head::read(pairs.clone().into(), "authorization").expect("what goes on is canonical");
             pairs.retain(|(name, _)| !opened.remove.iter().any(|removed| removed.as_bytes() == name));
             if let Some(authority) = opened.authority {
                 pairs.iter_mut().filter(|(name, _)| name == b":authority").for_each(|(_, value)| *value = authority.clone().into());
             }
-            let again = Head::read(pairs, "authorization").expect("what goes on is read again");
+            let again = Head::read(pairs.into(), "authorization").expect("what goes on is read again");
             assert!(!again.renamed && again.fields().all(|(name, _)| !name.starts_with("holdgate-")));
-            assert_eq!(Head { renamed: read.renamed, ..again }, read, "it reads the same");
+            assert_eq!(seen(&again), seen(&read), "it reads the same");
         }
     }
     gate.closed(1);
