@@ -1,5 +1,5 @@
 //! Every call to the host. The SDK's wrappers panic on a status that its authors did not expect; they are called here only
-//! where hosts give no other, and two of them are replaced below.
+//! where hosts give no other, and the others are replaced below.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -92,8 +92,10 @@ pub(crate) fn request_headers_of_nginx() -> Pairs {
     request_headers().with(b":path", &target)
 }
 
-pub(crate) fn remove_request_header(name: &str) {
-    remove_header(MapType::HttpRequestHeaders, name);
+/// `false` where the host does not do it.
+#[must_use]
+pub(crate) fn remove_request_header(name: &str) -> bool {
+    remove_header(MapType::HttpRequestHeaders, name)
 }
 
 /// The request's trailers, as bytes.
@@ -101,27 +103,32 @@ pub(crate) fn request_trailers() -> Pairs {
     header_map(MapType::HttpRequestTrailers)
 }
 
-pub(crate) fn remove_request_trailer(name: &str) {
-    remove_header(MapType::HttpRequestTrailers, name);
+/// `false` where the host does not do it.
+#[must_use]
+pub(crate) fn remove_request_trailer(name: &str) -> bool {
+    remove_header(MapType::HttpRequestTrailers, name)
 }
 
-pub(crate) fn set_request_header(name: &str, value: &str) {
-    set_header(MapType::HttpRequestHeaders, name, value);
+/// `false` where the host does not do it.
+#[must_use]
+pub(crate) fn set_request_header(name: &str, value: &str) -> bool {
+    set_header(MapType::HttpRequestHeaders, name, value)
 }
 
 /// Carries out what has to change of a request whose whole body has come. `false`: the host does not do it.
 pub(crate) fn change_request(changes: &Changes, size: usize) -> bool {
-    if changes.plain_answer {
-        remove_request_header("accept-encoding");
+    if changes.plain_answer && !remove_request_header("accept-encoding") {
+        return false;
     }
     let Some(body) = &changes.body else { return true };
     // Where the length was announced, another one would cut the body or wait for more.
-    if let Ok(Some(_)) = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "content-length") {
-        set_request_header("content-length", &body.len().to_string());
-    }
+    let announced = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "content-length");
+    let length = !matches!(announced, Ok(Some(_))) || set_request_header("content-length", &body.len().to_string());
     // What described the octets that came does not describe these.
-    ["content-digest", "repr-digest", "digest", "content-md5"].iter().for_each(|name| remove_request_header(name));
-    set_buffer(BufferType::HttpRequestBody, size, body)
+    let described = ["content-digest", "repr-digest", "digest", "content-md5"];
+    length
+        && described.iter().all(|name| remove_request_header(name))
+        && set_buffer(BufferType::HttpRequestBody, size, body)
 }
 
 /// Status and content-type of an answer, and whether it is encoded.
@@ -135,7 +142,7 @@ pub(crate) fn answers_list() -> (u16, Option<String>, bool) {
 /// Removes from an answer what is about the octets of a body that may change.
 pub(crate) fn forget_body_headers() {
     for name in ["content-length", "etag", "content-digest", "repr-digest", "digest", "content-md5"] {
-        remove_header(MapType::HttpResponseHeaders, name);
+        let _removed = remove_header(MapType::HttpResponseHeaders, name);
     }
 }
 
@@ -145,7 +152,7 @@ pub(crate) fn response_body(size: usize) -> Vec<u8> {
 
 /// Puts another body in place of the one of so many bytes that came.
 pub(crate) fn set_response_body(body: &[u8], size: usize) {
-    set_buffer(BufferType::HttpResponseBody, size, body);
+    let _set = set_buffer(BufferType::HttpResponseBody, size, body);
 }
 
 /// The status that the upstream answered with; `None` where the proxy answered in its place.
@@ -214,17 +221,18 @@ pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
 
 /// Lets a parked request go on.
 pub(crate) fn resume(permit: Permit) {
-    mark(permit);
-    continue_request();
+    // A stream that cannot be marked has ended.
+    if mark(permit) {
+        continue_request();
+    }
 }
 
 /// Uses a permit up on the request at hand: nothing else lets it go on. An approval is for one try, so the proxy's
-/// own retries are switched off for it.
-pub(crate) fn mark(permit: Permit) {
-    if permit.is_single_use() {
-        set_request_header("x-envoy-max-retries", "0");
-    }
+/// own retries are switched off for it; `false` where the host does not do that.
+#[must_use]
+pub(crate) fn mark(permit: Permit) -> bool {
     decision(permit.decision());
+    !permit.is_single_use() || set_request_header("x-envoy-max-retries", "0")
 }
 
 /// Answers the stream at hand in place of the upstream.
@@ -261,8 +269,8 @@ impl Metrics {
     }
 }
 
-/// Answers where the filter has no configuration.
-pub(crate) fn reply_unconfigured() {
+/// Answers where the filter has no configuration, or where the host does not do what it must.
+pub(crate) fn reply_unable() {
     let _sent = hostcalls::send_http_response(503, vec![("cache-control", "no-store")], None);
 }
 
@@ -370,17 +378,17 @@ mod raw {
         let _status = unsafe { proxy_continue_stream(REQUEST) };
     }
 
-    pub(crate) fn remove_header(map: MapType, name: &str) {
+    /// `false` where the host does not do it.
+    pub(crate) fn remove_header(map: MapType, name: &str) -> bool {
         // SAFETY: the host reads the slice during the call only.
-        let _status = unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) };
+        unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) == 0 }
     }
 
-    /// Sets a header, in place of all of its name.
-    pub(crate) fn set_header(map: MapType, name: &str, value: &str) {
+    /// Sets a header, in place of all of its name; `false` where the host does not do it.
+    pub(crate) fn set_header(map: MapType, name: &str, value: &str) -> bool {
         let (value, value_size) = (value.as_ptr(), value.len());
         // SAFETY: the host reads both slices during the call only.
-        let _status =
-            unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value, value_size) };
+        unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value, value_size) == 0 }
     }
 
     /// Puts other bytes in place of so many; `false` where the host does not.

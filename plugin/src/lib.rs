@@ -128,12 +128,16 @@ fn configure(size: usize, vm_configuration: &[u8]) -> Result<Shared, ConfigError
 
 impl Root {
     fn carry_out(&mut self, shared: &Shared, commands: Vec<Command>) {
+        // The stream whose change failed: the step that follows is not for what it has become.
+        let mut unchanged = None;
         for command in commands {
             match command {
+                Command::Forward { stream, .. } if unchanged == Some(stream) => {}
                 Command::Forward { stream, permit } => host::in_stream(stream, self.id, || host::resume(permit)),
                 Command::Change { stream, changes } => host::in_stream(stream, self.id, || {
                     if !host::change_request(&changes, usize::MAX) {
-                        host::reply_unconfigured();
+                        unchanged = Some(stream);
+                        host::reply_unable();
                     }
                 }),
                 Command::Reply { stream, reply } => host::in_stream(stream, self.id, || host::reply(&reply)),
@@ -177,15 +181,23 @@ enum Phase {
 }
 
 impl Stream {
+    fn pass(&mut self) -> Action {
+        self.phase = Phase::Passing;
+        Action::Continue
+    }
+
+    /// The host has not done what must be done before the request can go on: it does not.
+    fn give_up(&mut self) -> Action {
+        self.phase = Phase::Answered;
+        host::reply_unable();
+        Action::Pause
+    }
+
     /// Carries a step out and says what the host is to do with the request.
     fn carry_out(&mut self, shared: &Shared, mut step: Step) -> Action {
         loop {
             match step {
-                Step::Forward(permit) => {
-                    self.phase = Phase::Passing;
-                    host::mark(permit);
-                    return Action::Continue;
-                }
+                Step::Forward(permit) => return if host::mark(permit) { self.pass() } else { self.give_up() },
                 Step::Await => {
                     self.phase = Phase::Waiting;
                     return Action::Pause;
@@ -230,9 +242,7 @@ impl Context for Stream {
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
         let Some(shared) = self.shared.clone() else {
-            self.phase = Phase::Answered;
-            host::reply_unconfigured();
-            return Action::Pause;
+            return self.give_up();
         };
         let headers = match shared.gate.borrow().awaits_bodies_by() {
             AwaitBody::Pause => host::request_headers(),
@@ -240,9 +250,10 @@ impl HttpContext for Stream {
         };
         let now = host::now();
         let opened = shared.gate.borrow_mut().head(now, self.id, headers, end);
-        opened.remove.iter().for_each(|name| host::remove_request_header(name));
-        if let Some(authority) = &opened.authority {
-            host::set_request_header(":authority", authority);
+        let removed = opened.remove.iter().all(|name| host::remove_request_header(name));
+        let named = opened.authority.iter().all(|authority| host::set_request_header(":authority", authority));
+        if !removed || !named {
+            return self.give_up();
         }
         self.bodiless = opened.bodiless;
         let awaits = matches!(opened.step, Step::Await);
@@ -279,9 +290,7 @@ impl HttpContext for Stream {
         let step = shared.gate.borrow_mut().body(host::now(), self.id, body);
         let changes = shared.gate.borrow_mut().changes();
         if changes.is_some_and(|changes| !host::change_request(&changes, size)) {
-            self.phase = Phase::Answered;
-            host::reply_unconfigured();
-            return Action::Pause;
+            return self.give_up();
         }
         self.carry_out(&shared, step)
     }
@@ -294,8 +303,8 @@ impl HttpContext for Stream {
         match self.phase {
             Phase::Passing => {
                 let unread = shared.gate.borrow().unread_trailers(&host::request_trailers());
-                unread.iter().for_each(|name| host::remove_request_trailer(name));
-                Action::Continue
+                let removed = unread.iter().all(|name| host::remove_request_trailer(name));
+                if removed { Action::Continue } else { self.give_up() }
             }
             Phase::New | Phase::Answered => Action::Pause,
             Phase::Waiting => {

@@ -253,7 +253,7 @@ impl Gate {
             return Err(reply.clone());
         }
         let verdict = policy.evaluate(&request);
-        let checkpoint = policy.checkpoint(&request);
+        let checkpoint = if let Verdict::Hold(_) = verdict { policy.checkpoint(&request) } else { None };
         self.judged(now, id, &policy, verdict, checkpoint.as_ref());
         policy.shadow(&request).for_each(|rule| self.shadowed(id, &policy, rule));
         let Verdict::Hold(_) = verdict else {

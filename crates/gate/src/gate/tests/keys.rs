@@ -22,7 +22,7 @@ fn desk(change: impl FnOnce(&mut Value)) -> Desk {
     desk
 }
 
-/// The fetches that the gate asks for now.
+/// The fetches that the gate asks for at this tick.
 fn fetches(desk: &mut Desk) -> usize {
     let commands = desk.gate.tick(desk.now, vec![]);
     commands.iter().filter(|command| matches!(command, Command::Fetch { call: RootCall::Keys(0), .. })).count()
