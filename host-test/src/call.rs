@@ -2,11 +2,7 @@
 
 use wasmtime::{Caller, Error};
 
-use crate::{
-    fault::FaultKind,
-    message::Pairs,
-    state::State,
-};
+use crate::{fault::FaultKind, message::Pairs, state::State};
 
 /// What a host call answers (proxy-wasm ABI 0.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -34,7 +34,8 @@ pub(crate) fn linker(engine: &Engine, module: &Module) -> Result<Linker<State>> 
     let mut store = Store::new(engine, State::new(Box::new(Proxy::new(Profile::default())), 0, 0));
     let mut unknown = Vec::new();
     for import in module.imports() {
-        if let (ExternType::Func(kind), Err(_)) = (import.ty(), linker.get(&mut store, import.module(), import.name())) {
+        if let (ExternType::Func(kind), Err(_)) = (import.ty(), linker.get(&mut store, import.module(), import.name()))
+        {
             unknown.push((import.module().to_owned(), import.name().to_owned(), kind));
         }
     }

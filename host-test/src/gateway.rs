@@ -83,7 +83,8 @@ impl Gateway {
     pub fn start(filter: &Filter, options: Options) -> Result<Self, HostError> {
         let Options { profile, configuration, vm_configuration, environment, workers, time, seed, .. } = options;
         let mut proxy = Box::new(Proxy::new(profile));
-        (proxy.configuration, proxy.vm_configuration, proxy.environment) = (configuration, vm_configuration, environment);
+        (proxy.configuration, proxy.vm_configuration, proxy.environment) =
+            (configuration, vm_configuration, environment);
         (proxy.now, proxy.seed, proxy.buffer_limit) = (time, seed, options.buffer_limit);
         proxy.faults.planned = options.faults;
         proxy.trace = options.trace.then(|| Trace { start: time, ..Trace::default() });

@@ -117,7 +117,12 @@ impl Exchange {
 /// What the upstream does with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UpstreamAnswer {
-    Answer { headers: Pairs, body: Vec<Vec<u8>>, trailers: Option<Pairs>, after: std::time::Duration },
+    Answer {
+        headers: Pairs,
+        body: Vec<Vec<u8>>,
+        trailers: Option<Pairs>,
+        after: std::time::Duration,
+    },
     /// It breaks the connection off.
     Reset,
     /// It never answers.

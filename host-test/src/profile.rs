@@ -17,8 +17,7 @@ pub enum Profile {
 }
 
 impl Profile {
-    pub const ALL: [Profile; 4] =
-        [Profile::Envoy, Profile::EnvoyWithoutHeadersStop, Profile::NgxWasm, Profile::Strict];
+    pub const ALL: [Profile; 4] = [Profile::Envoy, Profile::EnvoyWithoutHeadersStop, Profile::NgxWasm, Profile::Strict];
 
     /// As it is written on the command line and in cases.
     pub fn name(self) -> &'static str {

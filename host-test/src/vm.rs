@@ -31,6 +31,9 @@ pub(crate) struct Vm {
     pub(crate) draining: bool,
 }
 
+/// Context, token, headers, bytes of the body, trailers.
+type CallResponse = TypedFunc<(u32, u32, u32, u32, u32), ()>;
+
 /// The filter's exports. What a filter does not export, it does not want to hear of.
 pub(crate) struct Callbacks {
     create: Option<TypedFunc<(u32, u32), ()>>,
@@ -44,7 +47,7 @@ pub(crate) struct Callbacks {
     pub(crate) response_headers: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
     pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    call_response: Option<TypedFunc<(u32, u32, u32, u32, u32), ()>>,
+    call_response: Option<CallResponse>,
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
@@ -79,7 +82,12 @@ impl Callbacks {
 
 impl Vm {
     /// Instantiates a filter and lets it initialise itself; it has no configuration yet.
-    pub(crate) fn start(filter: &Filter, proxy: &mut Box<Proxy>, worker: usize, number: u64) -> Result<Self, HostError> {
+    pub(crate) fn start(
+        filter: &Filter,
+        proxy: &mut Box<Proxy>,
+        worker: usize,
+        number: u64,
+    ) -> Result<Self, HostError> {
         let module = filter.ready.module();
         let lent = Box::new(Proxy::new(proxy.profile));
         let mut state = State::new(lent, worker, number);
@@ -90,16 +98,18 @@ impl Vm {
         let memory = instance.get_memory(&mut store, "memory").ok_or(HostError::Export("memory"))?;
         let allocators = ["proxy_on_memory_allocate", "malloc"];
         let allocate = allocators.iter().find_map(|name| instance.get_typed_func(&mut store, name).ok());
-        if !["proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"].iter().any(|name| instance.get_func(&mut store, name).is_some())
+        if !["proxy_abi_version_0_2_0", "proxy_abi_version_0_2_1"]
+            .iter()
+            .any(|name| instance.get_func(&mut store, name).is_some())
         {
             return Err(HostError::Export("proxy_abi_version_0_2_1"));
         }
         let state = store.data_mut();
         (state.memory, state.allocate) = (Some(memory), allocate);
         let callbacks = Callbacks::of(&instance, &mut store);
-        let initialize = ["_initialize", "_start"].into_iter().find_map(|name| {
-            instance.get_typed_func::<(), ()>(&mut store, name).ok().map(|function| (name, function))
-        });
+        let initialize = ["_initialize", "_start"]
+            .into_iter()
+            .find_map(|name| instance.get_typed_func::<(), ()>(&mut store, name).ok().map(|function| (name, function)));
         let mut vm = Vm { store, callbacks, last_context: 0, draining: false };
         if let Some((name, function)) = initialize {
             vm.enter(proxy, name, 0, Some(&function), ()).map_err(|Dead| died(proxy, name))?;
@@ -189,14 +199,21 @@ impl Vm {
     }
 
     /// Tells the filter of the answer to a callout, if it is still under way.
-    pub(crate) fn answer(&mut self, proxy: &mut Box<Proxy>, token: u32, answer: Answer, last: bool) -> Result<bool, Dead> {
+    pub(crate) fn answer(
+        &mut self,
+        proxy: &mut Box<Proxy>,
+        token: u32,
+        answer: Answer,
+        last: bool,
+    ) -> Result<bool, Dead> {
         let state = self.state();
         let Some(context) = state.callouts.get(&token).map(|callout| callout.context) else { return Ok(false) };
         if last {
             state.callouts.remove(&token);
         }
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let (headers, body, trailers) = (count(answer.headers.len()), count(answer.body.len()), count(answer.trailers.len()));
+        let (headers, body, trailers) =
+            (count(answer.headers.len()), count(answer.body.len()), count(answer.trailers.len()));
         state.answer = Some(answer);
         let function = self.callbacks.call_response.clone();
         let arguments = (context, token, headers, body, trailers);

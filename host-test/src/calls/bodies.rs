@@ -28,7 +28,9 @@ pub(super) fn add(linker: &mut Linker<State>) -> Result<()> {
 fn buffer(state: &mut State, kind: u32) -> Option<&[u8]> {
     let open = |way: &Way| way.body_open && way.hidden.is_none();
     match kind {
-        REQUEST_BODY => state.stream().filter(|stream| open(&stream.request)).map(|stream| stream.request.body.as_slice()),
+        REQUEST_BODY => {
+            state.stream().filter(|stream| open(&stream.request)).map(|stream| stream.request.body.as_slice())
+        }
         RESPONSE_BODY => {
             state.stream().filter(|stream| open(&stream.response)).map(|stream| stream.response.body.as_slice())
         }
@@ -93,8 +95,15 @@ fn status(call: &mut Call<'_>, kind: u32, size: u32, flags: u32) -> Answered {
 
 fn name(kind: u32) -> String {
     let names = [
-        "request body", "response body", "downstream data", "upstream data", "callout body", "grpc message",
-        "vm configuration", "plugin configuration", "call data",
+        "request body",
+        "response body",
+        "downstream data",
+        "upstream data",
+        "callout body",
+        "grpc message",
+        "vm configuration",
+        "plugin configuration",
+        "call data",
     ];
     names.get(kind as usize).map_or_else(|| format!("buffer {kind}"), |name| (*name).to_owned())
 }

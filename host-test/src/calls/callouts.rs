@@ -117,14 +117,35 @@ fn no_grpc(call: &mut Call<'_>) -> Answered {
 
 #[expect(clippy::too_many_arguments, reason = "the ABI's signature")]
 fn grpc_call(
-    call: &mut Call<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32,
+    call: &mut Call<'_>,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
 ) -> Answered {
     no_grpc(call)
 }
 
 #[expect(clippy::too_many_arguments, reason = "the ABI's signature")]
 fn grpc_stream(
-    call: &mut Call<'_>, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32, _: u32,
+    call: &mut Call<'_>,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
+    _: u32,
 ) -> Answered {
     no_grpc(call)
 }

@@ -51,7 +51,9 @@ fn property(state: &mut State, path: &[u8]) -> Option<Vec<u8>> {
         b"ngx\0request_uri" if nginx => request(":path"),
         _ if nginx => None,
         b"request\0path" => request(":path"),
-        b"request\0url_path" => request(":path").map(|path| path.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec()),
+        b"request\0url_path" => {
+            request(":path").map(|path| path.split(|byte| *byte == b'?').next().unwrap_or_default().to_vec())
+        }
         b"request\0method" => request(":method"),
         b"request\0host" => request(":authority"),
         b"request\0scheme" => request(":scheme"),

@@ -32,7 +32,9 @@ fn reachable(call: &mut Call<'_>) -> std::result::Result<(), Fail> {
     if own || state.proxy.profile.wakes_from_root() {
         return Ok(());
     }
-    Err(Fail::Trap(Error::msg("a stream is woken or answered from another context: a worker of this host ends with that")))
+    Err(Fail::Trap(Error::msg(
+        "a stream is woken or answered from another context: a worker of this host ends with that",
+    )))
 }
 
 /// It happens once the filter has returned.
