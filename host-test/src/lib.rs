@@ -20,6 +20,7 @@
 
 mod call;
 mod calls;
+pub mod cases;
 mod filter;
 mod request;
 mod state;
