@@ -31,6 +31,7 @@
 mod call;
 mod callout;
 mod calls;
+pub mod cases;
 mod chain;
 mod fault;
 mod filter;
