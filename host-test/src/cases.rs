@@ -5,6 +5,7 @@
 
 pub mod configuration;
 pub mod driver;
+pub mod harness;
 pub mod keys;
 pub mod merge;
 pub mod service;

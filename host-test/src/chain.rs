@@ -180,6 +180,7 @@ impl Vm {
     /// Lets out of the chain what is in it of a message.
     fn flush(&mut self, proxy: &mut Box<Proxy>, context: u32, side: Side) -> Result<(), Dead> {
         let now = proxy.now;
+        proxy.progress += 1;
         let Some(stream) = self.stream(context) else { return Ok(()) };
         let Stream { request, response, exchange, .. } = stream;
         let (way, out): (_, &mut Message) = match side {

@@ -15,7 +15,7 @@ use crate::{
     proxy::{Callback, Event, Log, Proxy},
     signature,
     stream::{LocalReply, Side, Stream, StreamId},
-    trace::Trace,
+    trace::{Trace, TraceLine},
     vm::{Dead, Vm},
     worker::{FailurePolicy, Place, Worker},
 };
@@ -87,7 +87,7 @@ impl Gateway {
             (configuration, vm_configuration, environment);
         (proxy.now, proxy.seed, proxy.buffer_limit) = (time, seed, options.buffer_limit);
         proxy.faults.planned = options.faults;
-        proxy.trace = options.trace.then(|| Trace { start: time, ..Trace::default() });
+        proxy.trace = options.trace.then(Trace::default);
         proxy.costs = options.costs.then(Vec::new);
         proxy.foreign.insert("verify_signature".to_owned(), Box::new(signature::verify));
         let workers =
@@ -211,6 +211,11 @@ impl Gateway {
         self.proxy.now = end;
     }
 
+    /// When the next thing happens by itself, in Unix nanoseconds; most often it is a tick.
+    pub fn next(&self) -> Option<u64> {
+        self.proxy.next_time()
+    }
+
     /// Lets time pass until something is so, at most for a while; whether it is.
     pub fn advance_until(&mut self, most: Duration, mut is_so: impl FnMut(&Gateway) -> bool) -> bool {
         let end = self.proxy.now.saturating_add(u64::try_from(most.as_nanos()).unwrap_or(u64::MAX));
@@ -246,6 +251,15 @@ impl Gateway {
         let told = place.with(&mut self.proxy, None, |vm, proxy| vm.answer(proxy, token, answer, true));
         self.tidy();
         if told == Some(false) { Err(unknown) } else { Ok(()) }
+    }
+
+    /// Tells the filter of an answer to a callout that it may have had its answer to, as no host should.
+    pub fn answer_again(&mut self, callout: &Callout, answer: Answer) {
+        let Callout { worker, token, context, .. } = *callout;
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.with(&mut self.proxy, None, |vm, proxy| vm.tell(proxy, context, token, answer));
+        }
+        self.tidy();
     }
 
     /// The filter's calls that are not answered yet, by worker and age.
@@ -291,6 +305,20 @@ impl Gateway {
         self.tidy();
     }
 
+    /// Makes the VM of a worker anew, or with `None` the whole proxy, of whose memory nothing is left then. What is under way ends with 503.
+    pub fn restart(&mut self, worker: Option<usize>) -> Result<(), HostError> {
+        if worker.is_none() {
+            self.proxy.forget();
+        }
+        for at in (0..self.workers.len()).filter(|at| worker.is_none_or(|worker| worker == *at)) {
+            let Some(worker) = self.workers.get_mut(at) else { continue };
+            worker.fail(&mut self.proxy);
+            worker.renew(&self.filter, &mut self.proxy)?;
+        }
+        self.tidy();
+        Ok(())
+    }
+
     /// What became of a request, as far as it has come.
     pub fn exchange(&mut self, id: StreamId) -> Exchange {
         if let Some(exchange) = self.proxy.finished.get(&id) {
@@ -332,13 +360,18 @@ impl Gateway {
         self.proxy.metrics.values()
     }
 
+    /// A number that rises with everything that can be seen from outside: messages that go out, metrics, logs.
+    pub fn progress(&self) -> u64 {
+        self.proxy.progress
+    }
+
     /// What the callbacks since the last question cost, where [`Options::costs`] asks for it.
     pub fn take_costs(&mut self) -> Vec<Callback> {
         self.proxy.costs.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// What happened, line by line, where [`Options::trace`] asks for it.
-    pub fn trace(&self) -> &[String] {
+    pub fn trace(&self) -> &[TraceLine] {
         self.proxy.trace.as_ref().map(|trace| trace.lines.as_slice()).unwrap_or_default()
     }
 

@@ -58,4 +58,5 @@ pub use message::{AnsweredBy, Exchange, Message, Pairs, Request, UpstreamAnswer,
 pub use profile::{Profile, UnknownProfile};
 pub use proxy::{Callback, Log};
 pub use stream::StreamId;
+pub use trace::TraceLine;
 pub use worker::FailurePolicy;

@@ -113,6 +113,8 @@ pub(crate) struct Proxy {
     planned: u64,
     pub(crate) seed: u64,
     pub(crate) buffer_limit: usize,
+    /// Rises with everything that can be seen from outside.
+    pub(crate) progress: u64,
 }
 
 impl Proxy {
@@ -140,6 +142,7 @@ impl Proxy {
             planned: 0,
             seed: 0,
             buffer_limit: usize::MAX,
+            progress: 0,
         }
     }
 
@@ -163,8 +166,17 @@ impl Proxy {
         self.events.peek().map(|Reverse(planned)| planned.at)
     }
 
+    /// The process ends: what workers shared is gone, and so is what was planned.
+    pub(crate) fn forget(&mut self) {
+        self.shared.clear();
+        self.queues.clear();
+        self.metrics = Metrics::default();
+        self.events.clear();
+    }
+
     /// Keeps what became of a stream that is over.
     pub(crate) fn finish(&mut self, id: StreamId, exchange: Exchange) {
+        self.progress += 1;
         self.finished.insert(id, exchange);
         self.just_finished.push(id);
     }

@@ -5,23 +5,27 @@ use std::fmt::Write as _;
 /// Bytes of a header or body that a line shows.
 const SHOWN: usize = 120;
 
-/// The lines of a run: every callback, every host call, and what went out of the chain, with the time since the start.
+/// A callback, a host call, or something that went out of the chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceLine {
+    /// Unix nanoseconds.
+    pub at: u64,
+    pub worker: usize,
+    /// Indented by how deep it stands in another.
+    pub text: String,
+}
+
+/// The lines of a run, the oldest first.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Trace {
-    pub(crate) lines: Vec<String>,
-    pub(crate) start: u64,
+    pub(crate) lines: Vec<TraceLine>,
     pub(crate) depth: usize,
 }
 
 impl Trace {
     pub(crate) fn note(&mut self, now: u64, worker: usize, text: &str) {
-        let since = now.saturating_sub(self.start);
-        let mut line = format!("{:>9}.{:03} ms  w{worker} ", since / 1_000_000, since / 1_000 % 1_000);
-        for _ in 0..self.depth {
-            line.push_str("  ");
-        }
-        line.push_str(text);
-        self.lines.push(line);
+        let text = format!("{:indent$}{text}", "", indent = 2 * self.depth);
+        self.lines.push(TraceLine { at: now, worker, text });
     }
 }
 

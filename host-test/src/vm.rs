@@ -211,6 +211,22 @@ impl Vm {
         if last {
             state.callouts.remove(&token);
         }
+        self.tell(proxy, context, token, answer)?;
+        Ok(true)
+    }
+
+    /// Tells a context of an answer, whether it waits for one or not.
+    pub(crate) fn tell(
+        &mut self,
+        proxy: &mut Box<Proxy>,
+        context: u32,
+        token: u32,
+        answer: Answer,
+    ) -> Result<(), Dead> {
+        let state = self.state();
+        if !state.roots.contains_key(&context) && !state.streams.contains_key(&context) {
+            return Ok(());
+        }
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let (headers, body, trailers) =
             (count(answer.headers.len()), count(answer.body.len()), count(answer.trailers.len()));
@@ -219,7 +235,7 @@ impl Vm {
         let arguments = (context, token, headers, body, trailers);
         self.enter(proxy, "proxy_on_http_call_response", context, function.as_ref(), arguments)?;
         self.state().answer = None;
-        Ok(true)
+        Ok(())
     }
 
     /// Tells a root context of a message in a queue.

@@ -40,7 +40,8 @@ impl Worker {
         Ok(worker)
     }
 
-    fn renew(&mut self, filter: &Filter, proxy: &mut Box<Proxy>) -> Result<(), HostError> {
+    /// Makes a VM in place of the one that was there.
+    pub(crate) fn renew(&mut self, filter: &Filter, proxy: &mut Box<Proxy>) -> Result<(), HostError> {
         self.vms += 1;
         let mut vm = Vm::start(filter, proxy, self.index, self.vms)?;
         self.root = vm.configure(proxy)?;

@@ -100,6 +100,7 @@ fn dispatch(state: &mut State, callout: Callout) -> Dispatched {
         }
     }
     state.last_token = token;
+    state.proxy.progress += 1;
     state.callouts.insert(token, callout);
     Dispatched::Made
 }

@@ -26,7 +26,9 @@ fn log(call: &mut Call<'_>, level: u32, text: u32, size: u32) -> Answered {
         call.state().find(format!("there is no log level {level}"));
         return Ok(Status::BadArgument);
     }
-    call.state().proxy.logs.push(Log { level, text });
+    let proxy = &mut call.state().proxy;
+    proxy.progress += 1;
+    proxy.logs.push(Log { level, text });
     Ok(Status::Ok)
 }
 

@@ -32,6 +32,7 @@ fn define(call: &mut Call<'_>, kind: u32, name: u32, name_size: u32, id: u32) ->
 
 fn increment(call: &mut Call<'_>, id: u32, by: i64) -> Answered {
     call.say(|| format!("{id}, {by}"));
+    call.state().proxy.progress += 1;
     match call.state().proxy.metrics.increment(id, by) {
         Ok(()) => Ok(Status::Ok),
         Err(error) => Ok(wrong(call, error)),
@@ -40,6 +41,7 @@ fn increment(call: &mut Call<'_>, id: u32, by: i64) -> Answered {
 
 fn record(call: &mut Call<'_>, id: u32, value: u64) -> Answered {
     call.say(|| format!("{id}, {value}"));
+    call.state().proxy.progress += 1;
     match call.state().proxy.metrics.record(id, value) {
         Ok(()) => Ok(Status::Ok),
         Err(error) => Ok(wrong(call, error)),

@@ -80,7 +80,7 @@ fn a_callout_that_is_reset_ends_in_the_filters_own_answer() {
     assert_eq!(exchange.client.header("content-length"), Some(&b"4"[..]));
     assert!(exchange.over && exchange.upstream.headers.is_none());
     assert_eq!(gateway.open_streams(), 0);
-    assert!(gateway.trace().iter().any(|line| line.contains("send_local_response")), "{:#?}", gateway.trace());
+    assert!(gateway.trace().iter().any(|line| line.text.contains("send_local_response")), "{:#?}", gateway.trace());
 }
 
 #[test]

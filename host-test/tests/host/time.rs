@@ -59,7 +59,10 @@ fn answers_come_when_they_are_told_to_or_as_504_when_the_limit_is_over() {
             gateway.advance(Duration::from_millis(1));
         }
         assert_eq!(answers(&gateway), 1, "after {later} ms");
-        let late = gateway.trace().iter().any(|line| line.contains("on_http_call_response") && line.contains(", 24, "));
+        let late = gateway
+            .trace()
+            .iter()
+            .any(|line| line.text.contains("on_http_call_response") && line.text.contains(", 24, "));
         assert_eq!(late, later >= 500, "the body of a 504 has 24 bytes");
         assert_eq!(gateway.exchange(id).status(), Some(200));
         gateway.advance(Duration::from_secs(20));

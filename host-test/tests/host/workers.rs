@@ -133,6 +133,6 @@ fn a_new_configuration_is_a_second_root_context_and_the_old_one_ends_with_its_st
     assert!(gateway.exchange(held).waits() && gateway.logs().is_empty());
     gateway.hang_up(held);
     assert_eq!(gateway.logs().len(), 2, "the stream was deleted, and then its root context");
-    let trace = gateway.trace().join("\n");
+    let trace = gateway.trace().iter().map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
     assert!(trace.contains("on_delete(1,)") || trace.contains("on_delete1"), "{trace}");
 }
