@@ -18,6 +18,7 @@ mod prove;
 mod publish;
 mod replay;
 mod rules;
+mod run;
 mod starter;
 
 use std::process::ExitCode;
