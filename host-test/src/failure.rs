@@ -33,6 +33,10 @@ pub(crate) enum Failure {
     Arguments(String),
     #[error("`--format {format}` is a form of `holdgate {of}` only; write `text` or `json`")]
     ForeignFormat { format: &'static str, of: &'static str },
+    #[error(transparent)]
+    Plugin(holdgate_host::plugin::PluginError),
+    #[error(transparent)]
+    Filter(holdgate_host::HostError),
     #[error("no case has `{0}` in its name")]
     NoSuchCase(String),
     #[error("there are no files of cases; rule files beside them (`*.policy.yaml`) are none")]

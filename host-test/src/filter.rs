@@ -19,12 +19,11 @@ impl Filter {
         Self::read(path, Config::new())
     }
 
-    /// The same, but what was compiled once is kept in a folder and taken from there the next time.
-    pub fn load_cached(path: &Path, folder: &Path) -> Result<Self, HostError> {
+    /// The same, but what was compiled once is kept in the user's cache folder and taken from there the next time.
+    pub fn load_cached(path: &Path) -> Result<Self, HostError> {
         let mut config = Config::new();
-        let mut cache = CacheConfig::new();
-        cache.with_directory(folder);
-        config.cache(Some(Cache::new(cache).map_err(HostError::Module)?));
+        // Without a place for a cache it is compiled each time.
+        config.cache(Cache::new(CacheConfig::new()).ok());
         Self::read(path, config)
     }
 

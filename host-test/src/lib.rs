@@ -40,6 +40,7 @@ mod gateway;
 mod message;
 mod metrics;
 mod nginx;
+pub mod plugin;
 mod profile;
 mod proxy;
 mod signature;
