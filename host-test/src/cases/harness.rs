@@ -41,13 +41,17 @@ type Open = Arc<Mutex<HashMap<CallId, Callout>>>;
 pub struct Conditions {
     pub profile: Profile,
     pub faults: Vec<Fault>,
+    /// No trace is kept.
+    pub quiet: bool,
     /// Who is told, when the case is over, what it came to.
     pub account: Option<Sender<Account>>,
 }
 
 /// What a case came to, beyond what can be seen from outside. All requests have ended by then.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Account {
+    /// What could be seen before the last clients hung up.
+    pub observed: Observed,
     /// The first callback of all first.
     pub costs: Vec<Callback>,
     /// How often each host call was made, by name.
@@ -101,7 +105,7 @@ impl Harness {
             workers: workers.max(1),
             time: time * MILLISECOND,
             buffer_limit: 2 * 1024 * 1024,
-            trace: conditions.account.is_none(),
+            trace: conditions.account.is_none() && !conditions.quiet,
             faults: conditions.faults,
             costs: conditions.account.is_some(),
             ..Options::default()
@@ -363,6 +367,7 @@ impl Driver for Harness {
 impl Drop for Harness {
     fn drop(&mut self) {
         let Some(account) = self.account.take() else { return };
+        let observed = self.observed();
         for handle in 0..self.sent.len() {
             let _settled = self.hang_up(handle);
         }
@@ -370,6 +375,7 @@ impl Drop for Harness {
         let end = self.now() + LAST;
         while self.now() < end && self.step(end).is_ok() {}
         let _heard = account.send(Account {
+            observed,
             costs: self.gateway.take_costs(),
             calls: self.gateway.calls_made(),
             memory: self.gateway.memory(),
