@@ -15,7 +15,7 @@ const STREAMS: usize = 10_000;
 const AGENTS: usize = 50;
 
 /// How often they are held and let go. Memory is measured after the second round, when tables have their size.
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 8;
 
 fn round(stage: &mut Stage, round: usize, tokens: &[String], state: Option<HoldState>) {
     let first = stage.harness.observe().requests.len();
@@ -53,7 +53,7 @@ fn ten_thousand_held_streams_leave_no_memory_behind() {
     for at in 0..ROUNDS {
         let state = [Some(HoldState::Approved), Some(HoldState::Denied), None][at % 3];
         round(&mut stage, at, &tokens, state);
-        stage.pass(5_000);
+        stage.pass(70_000);
         memory.push(stage.harness.gateway().memory());
     }
     assert_eq!(stage.harness.gateway().open_streams(), 0);
