@@ -1,6 +1,7 @@
 //! SQLite: WAL, a hold is on the disk before the answer (`synchronous = FULL`), one writer and a few readers.
 
 pub mod access;
+pub mod attempts;
 pub mod audit;
 pub mod feed;
 pub mod holds;
@@ -9,6 +10,7 @@ pub mod ledger;
 pub mod people;
 pub mod policy;
 pub mod quotas;
+mod rows;
 mod writer;
 
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
