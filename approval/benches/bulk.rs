@@ -27,7 +27,7 @@ use support::{World, attempt};
 
 /// Holds in a round.
 const MANY: usize = 10_000;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 
 /// Holds that are opened at once, and by how many agents.
 const AT_ONCE: usize = 128;

@@ -34,6 +34,8 @@ mod policy;
 mod process;
 #[path = "service/redemptions.rs"]
 mod redemptions;
+#[path = "service/retention.rs"]
+mod retention;
 #[path = "service/store.rs"]
 mod store;
 #[path = "service/support.rs"]

@@ -36,6 +36,14 @@ pub type Guard = PoolConnection<Sqlite>;
 /// Readers that may be at work at once.
 const READERS: u32 = 4;
 
+/// The writer's cache: 64 MiB, in KiB below zero as SQLite has it. With the usual 2 MiB a transaction of thousands of decisions
+/// writes pages out and reads them again before it is through.
+const WRITER_CACHE: &str = "-65536";
+
+/// Pages in the log after which they are brought into the database: 64 MiB. Transactions of thousands of decisions change the
+/// same pages one after the other; with the usual 4 MiB each of them would bring over what the next changes again.
+const CHECKPOINT: &str = "16384";
+
 /// Commands that may wait for the writer; further ones wait to be let in.
 const QUEUE: usize = 4096;
 
@@ -71,7 +79,9 @@ impl Store {
         if create {
             make_file(options.get_filename())?;
         }
-        let mut writer = options.connect().await?;
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+        // Savepoints keep what they may have to restore; by default they do so in a file.
+        let mut writer = writing.pragma("temp_store", "MEMORY").connect().await?;
         sqlx::migrate!("./migrations").run(&mut writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
 

@@ -135,7 +135,8 @@ pub struct QuotaAnswer {
     /// `quota`
     pub error: String,
     pub detail: String,
-    /// Which one: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+    /// Which one: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open`, `rule.hour`, `agent.joins` or
+    /// `hold.waiting`.
     pub limit: String,
     /// Seconds, as in `Retry-After`.
     pub retry_after: u64,

@@ -258,11 +258,13 @@ impl Tx {
         self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await
     }
 
-    /// Deletes what was captured of holds that ended at or before `until`; says of how many.
+    /// Deletes what was captured of holds that ended at or before `until`, from the files too; says of how many.
     pub async fn delete_captures(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
         let sql = "DELETE FROM captures WHERE hold IN (SELECT hold FROM captures JOIN holds ON holds.id = hold
                    WHERE state NOT IN ('pending', 'approved') AND since <= ? LIMIT ?)";
-        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
+        let deleted = sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected();
+        self.erases |= deleted > 0;
+        Ok(deleted)
     }
 
     /// Brings holds from the states that were read to others; a hold stands there once. `false`: some are not in the state
