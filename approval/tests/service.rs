@@ -26,6 +26,8 @@ mod ledger;
 mod limits;
 #[path = "service/load.rs"]
 mod load;
+#[path = "service/lots.rs"]
+mod lots;
 #[path = "service/openapi.rs"]
 mod openapi;
 #[path = "service/policy.rs"]
