@@ -373,11 +373,11 @@ impl Driver for Harness {
     }
 
     fn restart(&mut self, what: Restart) -> Result<(), Trouble> {
-        let worker = match what {
-            Restart::Worker(number) => Some(number.saturating_sub(1)),
-            Restart::Proxy => None,
+        let restarted = match what {
+            Restart::Worker(number) => self.gateway.restart_worker(number.saturating_sub(1)),
+            Restart::Proxy => self.gateway.restart(),
         };
-        self.gateway.restart(worker).map_err(|error| Trouble::Failed(error.to_string()))?;
+        restarted.map_err(|error| Trouble::Failed(error.to_string()))?;
         self.settle()
     }
 
