@@ -275,6 +275,11 @@ impl Gate {
         Ok(Step::Await)
     }
 
+    /// Whether the answer to a request that went on is looked at at all.
+    pub fn awaits_answer(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Granted { .. } | Stream::Listing(_)))
+    }
+
     /// Whether the stream went on with a grant, so that its outcome is to be reported.
     pub fn awaits_response(&self, id: StreamId) -> bool {
         matches!(self.streams.get(&id), Some(Stream::Granted { .. }))
