@@ -5,6 +5,8 @@
 //! the VM anew.
 
 mod host;
+#[cfg(feature = "trap")]
+mod trap;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -249,6 +251,8 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        #[cfg(feature = "trap")]
+        trap::spring();
         let Some(shared) = self.shared.clone() else {
             return self.give_up();
         };
