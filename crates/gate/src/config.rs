@@ -182,6 +182,12 @@ impl Config {
             return Err(feed_max_age.error("must be longer than `feed_wait`").into());
         }
         config.check_room(&max_body)?;
+        if config.identity.spiffe.is_some() && config.body == AwaitBody::Continue {
+            let [spiffe] = identity.known_members(&["spiffe"])?;
+            let wrong =
+                "nothing on `ngx-wasm` tells whether a certificate was validated; leave it out, and give agents tokens";
+            return Err(spiffe.error(wrong).into());
+        }
         if config.reason_header.as_ref() == Some(&config.identity.header) {
             return Err(reason_header
                 .error("carries the agent's token (`identity.header`), which is nobody's reason")

@@ -106,4 +106,12 @@ fn the_host_says_how_a_body_is_awaited_and_a_stream_woken() {
     assert_eq!(of(json!("envoy"), json!("stream")), Ok((AwaitBody::Pause, Wake::Stream)));
     assert_eq!(of(json!("ngx-wasm"), null), Ok((AwaitBody::Continue, Wake::Stream)));
     assert!(of(json!("ngx-wasm"), json!("feed")).unwrap_err().starts_with("`wake`: `feed` would crash"));
+    let spiffe = |host: &str| {
+        parse(|config| {
+            config["host"] = host.into();
+            config["identity"]["spiffe"] = json!({"trust_domains": ["example.org"]});
+        })
+    };
+    assert!(spiffe("envoy").is_ok());
+    assert!(spiffe("ngx-wasm").unwrap_err().starts_with("`identity.spiffe`: nothing on `ngx-wasm` tells"));
 }
