@@ -178,6 +178,11 @@ impl Identities {
             self.cache.remove(hash.as_bytes());
         }
         self.figures.cache_misses += 1;
+        // What is remembered was looked at when it came.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !token.bytes().all(plain) {
+            return Err(IdentityError::Scheme);
+        }
         let identity = Rc::new(self.verify(config, token, now, host)?);
         self.cache.insert(*hash.as_bytes(), Entry::new(Rc::clone(&identity)));
         Ok(identity)
@@ -294,8 +299,7 @@ fn token<'a>(header: &str, value: &'a str) -> Result<&'a str, IdentityError> {
     } else {
         value
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if token.is_empty() || !token.bytes().all(plain) { Err(IdentityError::Scheme) } else { Ok(token) }
+    if token.is_empty() { Err(IdentityError::Scheme) } else { Ok(token) }
 }
 
 /// The identity in the claims of a token whose signature was verified. `now` is in Unix seconds.

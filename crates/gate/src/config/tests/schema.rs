@@ -61,6 +61,15 @@ fn the_schema_accepts_what_the_filter_accepts_member_by_member() {
     let schema = jsonschema::validator_for(&schema).unwrap();
     assert!(schema.is_valid(&full()) && Config::parse(full().to_string().as_bytes()).is_ok());
     let mut differ = Vec::new();
+    for (host, spiffe) in [("envoy", true), ("ngx-wasm", true), ("ngx-wasm", false)] {
+        let mut config = full();
+        config["host"] = host.into();
+        if !spiffe {
+            config["identity"].as_object_mut().unwrap().remove("spiffe");
+        }
+        assert_eq!(schema.is_valid(&config), host == "envoy" || !spiffe);
+        compare(&schema, &config, host, &mut differ);
+    }
     let mut paths = Vec::new();
     members(&full(), "", &mut paths);
     // Keys are JWKs, whose members are RFC 7517's.
