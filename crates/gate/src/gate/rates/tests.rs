@@ -74,6 +74,10 @@ impl Host for Contended {
         None
     }
 
+    fn has_callouts(&mut self) -> bool {
+        true
+    }
+
     fn peer(&mut self) -> Option<String> {
         None
     }
