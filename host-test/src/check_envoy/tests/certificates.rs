@@ -49,10 +49,10 @@ fn a_script_before_the_filter_asks_whether_a_certificate_was_validated() {
 /// Whoever answers for an issuer decides whose tokens count.
 #[test]
 fn the_cluster_of_an_issuers_keys_is_looked_at_like_that_of_the_approval_service() {
-    let from = SHIPPED.find("\"jwks\": {\"keys\": [{").unwrap();
-    let to = from + SHIPPED[from..].find("}]}").unwrap() + 3;
+    let (before, pinned) = SHIPPED.split_once("\"jwks\": {\"keys\": [{").unwrap();
+    let (_, behind) = pinned.split_once("}]}").unwrap();
     let place = "\"jwks\": {\"cluster\": \"idp\", \"authority\": \"idp.example\", \"path\": \"/jwks\"}";
-    let fetched = [&SHIPPED[..from], place, &SHIPPED[to..]].concat();
+    let fetched = [before, place, behind].concat();
     let of = |address: &str, more: &str| {
         let cluster = format!(
             "    - name: idp\n      load_assignment:\n        endpoints: [{{lb_endpoints: [{{endpoint: {{address: {{socket_address: \
