@@ -5,11 +5,11 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    bundles, check, check_envoy, diff, examples, explain,
+    bench, bundles, check, check_envoy, diff, examples, explain,
     failure::Failure,
     format, keys,
     output::{self, Format, Outcome},
-    prove, publish, replay, starter,
+    prove, publish, replay, run, starter,
 };
 
 /// Writes, checks, tests, signs and hands over the policy of a Holdgate gateway.
@@ -77,8 +77,16 @@ enum Command {
     Prove(prove::Prove),
     /// Compare two policies over all requests: what changed, and whether anything became more permissive
     Diff(diff::Arguments),
-    /// Print the JSON Schema of rule files
-    Schema,
+    /// Play cases: requests, what happens to them, and what must be seen of it
+    Run(run::Run),
+    /// Tell what cases cost in the compiled filter, and whether that has become more
+    Bench(bench::Bench),
+    /// Print a JSON Schema for editors
+    Schema {
+        /// What it describes
+        #[arg(value_enum, default_value_t)]
+        of: Described,
+    },
     /// Tell what a policy would have done to recorded requests, and how reviewers would keep up
     Replay(replay::Replay),
     /// Make a key pair: NAME.jwk (private, for its owner only) and NAME.jwks.json (public)
@@ -115,15 +123,37 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let Arguments { format, command } = parsed;
     let foreign = match command {
         Command::Check { .. } | Command::CheckEnvoy { .. } => format == Format::Sarif,
-        Command::Test { .. } => format == Format::Junit,
+        Command::Test { .. } | Command::Run(_) => format == Format::Junit,
         _ => false,
     };
     let result = match format {
         Format::Sarif if !foreign => Err(Failure::ForeignFormat { format: "sarif", of: "check" }),
-        Format::Junit if !foreign => Err(Failure::ForeignFormat { format: "junit", of: "test" }),
-        _ => command.run(),
+        Format::Junit if !foreign => Err(Failure::ForeignFormat { format: "junit", of: "test` and `holdgate run" }),
+        _ => match command {
+            Command::Run(run) if run.watch => return run::watch(&run, format),
+            command => command.run(),
+        },
     };
     output::show(result, format)
+}
+
+/// The kinds of files that have a schema.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Described {
+    /// Rule files
+    #[default]
+    Rules,
+    /// Files of cases
+    Cases,
+}
+
+impl Described {
+    fn schema(self) -> String {
+        match self {
+            Described::Rules => holdgate_authoring::policy_schema(),
+            Described::Cases => holdgate_authoring::cases_schema(),
+        }
+    }
 }
 
 /// Whether the result was to be read by a program, as far as arguments tell that are wrong.
@@ -144,7 +174,9 @@ impl Command {
             Command::Explain(explain) => explain::run(&explain),
             Command::Prove(prove) => prove::run(&prove),
             Command::Diff(diff) => diff::run(&diff),
-            Command::Schema => Outcome::good(&starter::Text { text: holdgate_authoring::policy_schema() }),
+            Command::Run(run) => run::run(&run),
+            Command::Bench(bench) => bench::run(&bench),
+            Command::Schema { of } => Outcome::good(&starter::Text { text: of.schema() }),
             Command::Replay(replay) => replay::run(&replay),
             Command::Keygen { out } => keys::generate(&out),
             Command::Build(build) => bundles::build(&build),

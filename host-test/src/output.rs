@@ -15,12 +15,13 @@ use crate::failure::Failure;
 pub(crate) enum Format {
     /// Text for people
     #[default]
+    #[value(alias = "human")]
     Text,
     /// One JSON document, described in host-test/README.md
     Json,
     /// SARIF 2.1.0, for code scanning (`check` and `check-envoy` only)
     Sarif,
-    /// JUnit XML, for test reports (`test` only)
+    /// JUnit XML, for test reports (`test` and `run` only)
     Junit,
 }
 

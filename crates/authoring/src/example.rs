@@ -24,6 +24,9 @@ pub(crate) use shapes::{EXPECT, REQUEST, TEST};
 /// 2026-01-07T12:00:00Z, a Wednesday.
 const DEFAULT_TIME: i64 = 1_767_787_200;
 
+/// The issuer of agents whose issuer an example does not name.
+pub(crate) const ISSUER: &str = "https://idp.example";
+
 /// A request as an example describes it, and what the policy must say about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Example {
@@ -180,7 +183,7 @@ pub(crate) fn read_as(reader: &mut Reader<'_>, node: &Node, shape: &'static Shap
     let name = name.and_then(|node| Some((reader.text(node, "`name`")?, node.span)));
     let expect = reader.require(fields, "expect").and_then(|node| read_expectation(reader, node));
     let request = reader.require(fields, "request").and_then(|node| reader.fields(node, &REQUEST))?;
-    let mut agent = request.get("agent").map_or(Some(None), |node| read_agent(reader, node));
+    let mut agent = request.get("agent").map_or(Some(None), |node| read_agent(reader, node, &AGENT));
     let mcp = request.get("mcp").map_or(Some(None), |node| read_message(reader, node).map(Some));
     let body = request.get("body").map_or(Some(None), |node| reader.json(node, "`body`").map(Some));
     let rates = request.get("rate").map_or(Some(Rates::All(1)), |node| read_rates(reader, node));
@@ -385,7 +388,7 @@ fn read_rates(reader: &mut Reader<'_>, node: &Node) -> Option<Rates> {
     Some(Rates::Rules(rules))
 }
 
-fn read_time(reader: &mut Reader<'_>, node: &Node) -> Option<i64> {
+pub(crate) fn read_time(reader: &mut Reader<'_>, node: &Node) -> Option<i64> {
     let text = reader.text(node, "`time`")?;
     match text.parse::<jiff::Timestamp>() {
         Ok(time) => Some(time.as_second()),
@@ -396,20 +399,20 @@ fn read_time(reader: &mut Reader<'_>, node: &Node) -> Option<i64> {
     }
 }
 
-/// `Some(None)` is a request without a verified agent.
-fn read_agent(reader: &mut Reader<'_>, node: &Node) -> Option<Option<ExampleAgent>> {
+/// `Some(None)` is a request without a verified agent. `shape` has the keys of an agent at least.
+pub(crate) fn read_agent(reader: &mut Reader<'_>, node: &Node, shape: &'static Shape) -> Option<Option<ExampleAgent>> {
     if let Value::Scalar { .. } = node.value {
         return match reader.scalar(node, "`agent`")? {
             Scalar::Null => Some(None),
             _ => reader.wrong(node.span, "`agent` must be a map, or null for a request without an agent"),
         };
     }
-    let fields = reader.fields(node, &AGENT)?;
+    let fields = reader.fields(node, shape)?;
     let mut text = |key: &str, default: &str| {
         let given = fields.get(key);
         given.map_or_else(|| Some(default.to_owned()), |node| reader.text(node, &format!("`{key}`")))
     };
-    let (id, issuer) = (text("id", "test-agent"), text("issuer", "https://idp.example"));
+    let (id, issuer) = (text("id", "test-agent"), text("issuer", ISSUER));
     let claims = match fields.get("claims") {
         None => Some(Json::object([])),
         Some(node) => {

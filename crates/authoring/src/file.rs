@@ -115,7 +115,8 @@ pub(crate) fn read(source: &Source<'_>) -> Result<PolicyFile, Vec<Diagnostic>> {
     }
 }
 
-fn read_root(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>) -> Option<PolicyFile> {
+/// Reads a rule file from its tree, which may be part of another file.
+pub(crate) fn read_root(reader: &mut Reader<'_>, root: &Node, source: &Source<'_>) -> Option<PolicyFile> {
     let fields = reader.fields(root, &FILE)?;
     if let Some(format) = reader.require(fields, "format") {
         let text = match &format.value {

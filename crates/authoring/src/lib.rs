@@ -45,5 +45,5 @@ pub use node::MAX_BYTES;
 pub use proof::{Claim, Proof};
 pub use prove::{ProofResult, is_vacuous, prove, prove_with};
 pub use rule::{EntryPlaces, RulePlaces};
-pub use schema::policy_schema;
+pub use schema::{cases_schema, policy_schema};
 pub use solve::{Answer, Budget, Count, NOON, Solver, Witness, WitnessAgent, WitnessMessage};

@@ -272,6 +272,15 @@ impl<'s> Reader<'s> {
         number.or_else(|| self.wrong(node.span, format!("{what} must be a whole number from 1")))
     }
 
+    /// A whole number from 0.
+    pub(crate) fn whole(&mut self, node: &Node, what: &str) -> Option<u64> {
+        let number = match self.scalar(node, what)? {
+            Scalar::Number(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        number.or_else(|| self.wrong(node.span, format!("{what} must be a whole number")))
+    }
+
     /// One of a few words.
     pub(crate) fn word<T: Copy>(&mut self, node: &Node, what: &str, words: &[(&'static str, T)]) -> Option<T> {
         let text = match &node.value {
@@ -308,6 +317,21 @@ impl<'s> Reader<'s> {
                 self.error_with_help(node.span, Code::NotADuration, message, help)
             }
         }
+    }
+
+    /// Milliseconds of a time such as `50ms`, `2s` or `10m`.
+    pub(crate) fn time(&mut self, node: &Node, what: &str) -> Option<u64> {
+        let Value::Scalar { text, .. } = &node.value else {
+            return self.wrong(node.span, format!("{what} must be a time, not {}", describe(&node.value)));
+        };
+        let milliseconds = text.strip_suffix("ms").map_or_else(
+            || duration::seconds(text).and_then(|seconds| seconds.checked_mul(1000)),
+            |count| count.bytes().all(|byte| byte.is_ascii_digit()).then(|| count.parse().ok())?,
+        );
+        milliseconds.filter(|milliseconds| *milliseconds <= 366 * DAY * 1000).or_else(|| {
+            let help = "write a whole number and a unit: `50ms`, `2s`, `10m`, `1h`";
+            self.error_with_help(node.span, Code::NotADuration, format!("{} is not a time", Quoted(text)), help)
+        })
     }
 
     pub(crate) fn pointer(&mut self, text: &str, span: Span) -> Option<Pointer> {

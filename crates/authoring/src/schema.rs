@@ -1,12 +1,13 @@
-//! The JSON Schema of rule files, from the same tables that they are read by.
+//! The JSON Schemas of rule files and of files of cases, from the same tables that they are read by.
 //!
-//! It is for editors: it knows keys, types and words, and not what only reading can find out.
+//! They are for editors: they know keys, types and words, and not what only reading can find out.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
 use crate::{
+    cases,
     conditions::VALUE,
     file::FILE,
     shape::{Key, Kind, Shape},
@@ -14,11 +15,20 @@ use crate::{
 
 /// The JSON Schema (draft 2020-12) of rule files.
 pub fn policy_schema() -> String {
+    whole(&FILE, "Holdgate rule file")
+}
+
+/// The JSON Schema (draft 2020-12) of files of cases.
+pub fn cases_schema() -> String {
+    whole(&cases::FILE, "Holdgate cases")
+}
+
+fn whole(file: &Shape, title: &str) -> String {
     let mut shapes = BTreeMap::new();
     let mut schema = Map::new();
     schema.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
-    schema.insert("title".into(), json!("Holdgate rule file"));
-    schema.extend(shape(&FILE, &mut shapes));
+    schema.insert("title".into(), json!(title));
+    schema.extend(shape(file, &mut shapes));
     schema.insert("$defs".into(), json!(shapes));
     let text = serde_json::to_string_pretty(&Value::Object(schema)).unwrap_or_default();
     format!("{text}\n")
@@ -50,12 +60,14 @@ fn kind(of: &Kind, shapes: &mut BTreeMap<String, Map<String, Value>>) -> Map<Str
         Kind::Name => json!({"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"}),
         Kind::Bool => json!({"type": "boolean"}),
         Kind::Count => json!({"type": "integer", "minimum": 1}),
+        Kind::Whole => json!({"type": "integer", "minimum": 0}),
         Kind::Number => json!({"type": "number"}),
         Kind::Format(format) => {
             let number: Value = serde_json::from_str(format).unwrap_or_default();
             json!({"enum": [number, format]})
         }
         Kind::Duration => json!({"type": "string", "pattern": "^(0|[1-9][0-9]*)[smhd]$"}),
+        Kind::Time => json!({"type": "string", "pattern": "^(0|[1-9][0-9]*)(ms|s|m|h|d)$"}),
         Kind::Pointer => json!({"type": "string", "pattern": POINTER}),
         Kind::Clock => json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
         Kind::Word(words) => json!({"enum": words()}),

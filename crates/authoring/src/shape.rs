@@ -27,10 +27,14 @@ pub(crate) enum Kind {
     Bool,
     /// A whole number from 1.
     Count,
+    /// A whole number from 0.
+    Whole,
     Number,
     /// A whole number, or a text without quotes that YAML reads as one.
     Format(&'static str),
     Duration,
+    /// As `Duration`, or in milliseconds: `50ms`.
+    Time,
     Pointer,
     /// `HH:MM`.
     Clock,

@@ -6,7 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdgate_authoring::{build, cases, compile, run_tests};
+use holdgate_authoring::{
+    build,
+    cases::{self, PolicySource},
+    compile, run_tests,
+};
 use holdgate_engine::Policy;
 
 fn project() -> PathBuf {
@@ -23,15 +27,17 @@ fn load(path: &str) -> Policy {
 fn every_case_of_the_corpus_comes_out_as_expected() {
     let folder = project().join("tests/cases");
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    paths.retain(|path| !path.to_string_lossy().ends_with(".policy.yaml"));
+    let is_cases = |name: &str| name.ends_with(".yaml") && !name.ends_with(".policy.yaml");
+    paths.retain(|path| is_cases(&path.to_string_lossy()));
     paths.sort();
     let (mut failures, mut count) = (Vec::new(), 0);
     for path in paths {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let file = cases::read(&name, &fs::read_to_string(&path).unwrap());
         let file = file.unwrap_or_else(|problems| panic!("{}", problems[0]));
-        let policy = load(&file.policy);
-        for case in &file.cases {
+        let PolicySource::File(policy) = &file.policy else { continue };
+        let policy = load(policy);
+        for case in file.verdicts() {
             count += 1;
             if let Err((expected, actual)) = case.check(&policy) {
                 failures.push(format!("{name}: {}\n  expected: {expected}\n  actual:   {actual}", case.name));

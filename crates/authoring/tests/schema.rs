@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdgate_authoring::{Code, policy_schema};
+use holdgate_authoring::{Code, cases_schema, policy_schema};
 use serde_json::Value;
 
 fn project() -> PathBuf {
@@ -14,7 +14,11 @@ fn project() -> PathBuf {
 }
 
 fn validator() -> jsonschema::Validator {
-    let schema: Value = serde_json::from_str(&policy_schema()).unwrap();
+    validator_of(&policy_schema())
+}
+
+fn validator_of(schema: &str) -> jsonschema::Validator {
+    let schema: Value = serde_json::from_str(schema).unwrap();
     jsonschema::draft202012::meta::validate(&schema).unwrap_or_else(|error| panic!("{error}"));
     jsonschema::draft202012::new(&schema).unwrap()
 }
@@ -33,17 +37,34 @@ fn rule_files(folder: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn the_committed_schema_is_the_generated_one() {
-    let path = project().join("policies/schema/policy.v1.json");
-    if std::env::var_os("HOLDGATE_BLESS").is_some() {
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, policy_schema()).unwrap();
+fn the_committed_schemas_are_the_generated_ones() {
+    let schemas =
+        [("policies/schema/policy.v1.json", policy_schema()), ("tests/cases/schema/cases.v1.json", cases_schema())];
+    for (path, schema) in schemas {
+        let path = project().join(path);
+        if std::env::var_os("HOLDGATE_BLESS").is_some() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(&path, &schema).unwrap();
+        }
+        let committed = fs::read_to_string(&path).unwrap_or_default();
+        assert!(committed == schema, "write it anew: HOLDGATE_BLESS=1 cargo test -p holdgate-authoring --test schema");
     }
-    let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        committed == policy_schema(),
-        "write it anew: HOLDGATE_BLESS=1 cargo test -p holdgate-authoring --test schema"
-    );
+}
+
+#[test]
+fn every_file_of_cases_names_the_schema_and_is_valid() {
+    let validator = validator_of(&cases_schema());
+    let mut files = rule_files("tests/cases");
+    files.retain(|path| !path.to_string_lossy().ends_with(".policy.yaml"));
+    assert!(files.len() >= 4);
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let named = text.lines().take(3).any(|line| line == "# yaml-language-server: $schema=schema/cases.v1.json");
+        assert!(named, "{}: the first lines name the schema", path.display());
+        let problems: Vec<String> =
+            validator.iter_errors(&yaml(&path).unwrap()).map(|error| error.to_string()).collect();
+        assert_eq!(problems, [""; 0], "{}", path.display());
+    }
 }
 
 #[test]

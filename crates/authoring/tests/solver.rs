@@ -355,7 +355,8 @@ fn as_a_test(policy: &Policy, witness: &Witness) -> Result<Effect, String> {
     let request = witness.to_yaml();
     let text = format!("policy: p\ncases:\n  - {{name: a, request: {request}, expect: {{effect: deny}}}}\n");
     let file = cases::read("c.yaml", &text).map_err(|problems| problems[0].to_string())?;
-    Ok(effect_of(file.cases[0].with_request(policy, |request| policy.evaluate(&request))))
+    let case = file.verdicts().next().unwrap();
+    Ok(effect_of(case.with_request(policy, |request| policy.evaluate(&request))))
 }
 
 fn matches(policy: &Policy, rule: &CompiledRule, request: &Witness) -> bool {

@@ -1,8 +1,11 @@
-//! The corpus of cases on real Envoy: what the engine says natively is what the shipped filter does.
+//! The verdicts of the corpus on real Envoy: what the engine says natively is what the shipped filter does.
 
 use std::path::PathBuf;
 
-use holdgate_authoring::{Example, RuleExpectation, cases};
+use holdgate_authoring::{
+    Example, RuleExpectation,
+    cases::{self, PolicySource},
+};
 use holdgate_protocol::{Json, bundle::Effect};
 use holdgate_tests::{
     agent::{Agent, Call},
@@ -110,19 +113,25 @@ async fn every_case_comes_to_its_verdict_on_envoy() {
     let project = Places::find().unwrap().root();
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(project.join("tests/cases")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| !file.to_string_lossy().ends_with(".policy.yaml"));
+    let is_cases = |name: &str| name.ends_with(".yaml") && !name.ends_with(".policy.yaml");
+    files.retain(|file| is_cases(&file.to_string_lossy()));
     assert!(!files.is_empty());
     for file in files {
         let name = file.to_string_lossy().into_owned();
         let corpus = cases::read(&name, &std::fs::read_to_string(&file).unwrap()).unwrap();
-        let policy = std::fs::read_to_string(project.join(&corpus.policy)).unwrap();
+        let verdicts: Vec<&Example> = corpus.verdicts().collect();
+        let PolicySource::File(policy) = &corpus.policy else { continue };
+        if verdicts.is_empty() {
+            continue;
+        }
+        let policy = std::fs::read_to_string(project.join(policy)).unwrap();
         // Who is not decided upon within a second gets a ticket: the cases ask for verdicts, not for reviewers.
         let id = policy.lines().find_map(|line| line.strip_prefix("policy: ")).unwrap();
         let plugin =
             json!({"max_wait": "1s", "policy": id, "identity": {"untagged": "evaluate"}, "mcp": {"paths": ["/mcp"]}});
         let stack = start_with(Options { policy: Some(policy), plugin, ..Options::default() }).await;
-        let calls: Vec<_> = corpus.cases.iter().map(|case| tokio::spawn(call(&stack, case).send())).collect();
-        for (case, call) in corpus.cases.iter().zip(calls) {
+        let calls: Vec<_> = verdicts.iter().map(|case| tokio::spawn(call(&stack, case).send())).collect();
+        for (case, call) in verdicts.iter().zip(calls) {
             check(case, &call.await.unwrap().unwrap());
         }
     }
