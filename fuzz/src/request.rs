@@ -19,10 +19,6 @@ impl Host for Alone {
         None
     }
 
-    fn has_callouts(&mut self) -> bool {
-        true
-    }
-
     fn peer(&mut self) -> Option<String> {
         None
     }

@@ -37,10 +37,6 @@ impl Host for TestHost {
         self.says.and_then(|says| says(key, signature, text))
     }
 
-    fn has_callouts(&mut self) -> bool {
-        true
-    }
-
     fn peer(&mut self) -> Option<String> {
         self.peer.clone()
     }

@@ -74,10 +74,6 @@ impl Host for Contended {
         None
     }
 
-    fn has_callouts(&mut self) -> bool {
-        true
-    }
-
     fn peer(&mut self) -> Option<String> {
         None
     }
