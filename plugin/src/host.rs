@@ -42,10 +42,6 @@ impl Host for Proxy {
         call_foreign_function("verify_signature", &question).map(|answer| host_says_yes(&answer))
     }
 
-    fn has_callouts(&mut self) -> bool {
-        has_callouts()
-    }
-
     fn peer(&mut self) -> Option<String> {
         // Set by a filter before this one that asks the proxy whether the certificate was validated (envoy/CONFIGURATION.md).
         let path = vec!["metadata", "filter_metadata", "holdgate", "peer"];
@@ -296,8 +292,7 @@ fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
 }
 
 pub(crate) use raw::{
-    call_foreign_function, continue_request, has_callouts, header_map, property, remove_header, set_buffer, set_header,
-    set_property,
+    call_foreign_function, continue_request, header_map, property, remove_header, set_buffer, set_header, set_property,
 };
 
 /// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
@@ -318,18 +313,6 @@ mod raw {
             size: *mut usize,
         ) -> u32;
         fn proxy_continue_stream(stream: u32) -> u32;
-        fn proxy_http_call(
-            upstream: *const u8,
-            upstream_size: usize,
-            headers: *const u8,
-            headers_size: usize,
-            body: *const u8,
-            body_size: usize,
-            trailers: *const u8,
-            trailers_size: usize,
-            timeout: u32,
-            token: *mut u32,
-        ) -> u32;
         fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
         fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
         fn proxy_replace_header_map_value(
@@ -386,20 +369,6 @@ mod raw {
         }
         // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
         Some(unsafe { Vec::from_raw_parts(data, size, size) })
-    }
-
-    /// The status of a host function that the host does not have.
-    const UNIMPLEMENTED: u32 = 12;
-
-    /// Whether the host makes callouts at all: it is asked for one that no host makes, to nowhere and without headers. What the SDK
-    /// has for calls panics where there are none.
-    pub(crate) fn has_callouts() -> bool {
-        let nothing: &[u8] = &[];
-        let (none, size) = (nothing.as_ptr(), nothing.len());
-        let mut token = 0;
-        // SAFETY: the host reads four empty slices during the call only, and the pointer is to a local that outlives it.
-        let status = unsafe { proxy_http_call(none, size, none, size, none, size, none, size, 0, &raw mut token) };
-        status != UNIMPLEMENTED
     }
 
     /// The number of the request among the streams of a context.

@@ -32,7 +32,6 @@ proxy_wasm::main! {{
             calls: HashMap::new(),
             refused: Vec::new(),
             metrics: Default::default(),
-            calls_out: None,
         })
     });
 }}
@@ -54,8 +53,6 @@ struct Root {
     /// Calls that the host would not make; the gate hears of them at the next tick.
     refused: Vec<RootCall>,
     metrics: host::Metrics,
-    /// Whether this host makes callouts, once it was asked.
-    calls_out: Option<bool>,
 }
 
 impl Context for Root {
@@ -89,12 +86,7 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        // Nothing is due where nothing can be asked for: each request is refused then, and says why.
-        if let Some(shared) = self.gate.clone().filter(|shared| {
-            *self.calls_out.get_or_insert_with(|| {
-                shared.gate.borrow().awaits_bodies_by() == AwaitBody::Continue || host::has_callouts()
-            })
-        }) {
+        if let Some(shared) = self.gate.clone() {
             let refused = std::mem::take(&mut self.refused);
             let commands = shared.gate.borrow_mut().tick(host::now(), refused);
             self.carry_out(&shared, commands);

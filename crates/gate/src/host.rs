@@ -12,11 +12,6 @@ pub trait Host {
     /// SubjectPublicKeyInfo in DER, the signature PKCS#1 for RSA and DER for ECDSA.
     fn verify_signature(&mut self, key: &[u8], signature: &[u8], text: &[u8]) -> Option<bool>;
 
-    /// Whether the host makes callouts at all. Asked only while the approval service has never answered.
-    fn has_callouts(&mut self) -> bool {
-        true
-    }
-
     /// The client certificate of the stream at hand, once the proxy has validated it: the end of its validity in Unix
     /// seconds, a blank, and its only URI. `None` where there is no certificate, or none that was validated.
     fn peer(&mut self) -> Option<String>;

@@ -10,7 +10,7 @@ use super::{
     hold::Pending,
     told::{
         denied_by_policy, keys_unavailable, late_body, length_required, malformed, refused, suspended, too_large,
-        too_many_bodies, unauthorized, unavailable, unreadable, unsupported_host,
+        too_many_bodies, unauthorized, unavailable, unreadable,
     },
 };
 use crate::{
@@ -65,12 +65,7 @@ impl Gate {
 
     pub(super) fn canonical_head(&mut self, now: u64, id: StreamId, head: Head, end: bool) -> Result<Step, Reply> {
         let Some(policy) = self.policy.clone().filter(|_| self.feed.cursor.is_some()) else {
-            let comes = self.config.body == AwaitBody::Continue || self.host.has_callouts();
-            return Err(if comes {
-                unavailable("The gateway has no policy in force yet.")
-            } else {
-                unsupported_host()
-            });
+            return Err(unavailable("The gateway has no policy in force yet."));
         };
         self.course(id).under(&policy);
         self.refuse_stale(now)?;

@@ -27,12 +27,6 @@ pub(super) fn unavailable(detail: &str) -> Reply {
     problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
 }
 
-/// The proxy makes no callouts, so that neither a policy nor an approval will ever come.
-pub(super) fn unsupported_host() -> Reply {
-    let detail = "The gateway's proxy cannot ask the approval service, and lets nothing pass.";
-    Problem::new(403, "unsupported_host", "Unsupported host", detail).reply()
-}
-
 /// Who counts as an agent may have changed while the request waited. Its hold stays as it is.
 pub(super) fn reconfigured() -> Reply {
     unavailable("The gateway's configuration has changed while the request was held. Send it again.")

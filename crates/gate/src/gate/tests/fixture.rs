@@ -116,7 +116,6 @@ pub(super) struct TestHost {
     pub(super) peer: Option<String>,
     /// Whether there is shared data at all.
     pub(super) shares: bool,
-    pub(super) calls: bool,
     pub(super) memory: Memory,
 }
 
@@ -125,7 +124,7 @@ pub(super) type Memory = Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>;
 
 impl Default for TestHost {
     fn default() -> Self {
-        TestHost { random: true, nonces: 0, peer: None, shares: true, calls: true, memory: Memory::default() }
+        TestHost { random: true, nonces: 0, peer: None, shares: true, memory: Memory::default() }
     }
 }
 
@@ -137,10 +136,6 @@ impl Host for TestHost {
 
     fn verify_signature(&mut self, _key: &[u8], _signature: &[u8], _text: &[u8]) -> Option<bool> {
         None
-    }
-
-    fn has_callouts(&mut self) -> bool {
-        self.calls
     }
 
     fn peer(&mut self) -> Option<String> {

@@ -148,13 +148,3 @@ fn what_keeps_a_gateway_from_serving_is_in_its_log() {
         desk.warnings
     );
 }
-
-/// Where a proxy makes no callouts nothing ever comes: an agent that was told to try again would do so for ever.
-#[test]
-fn a_host_without_callouts_lets_nothing_pass_and_says_why() {
-    let mut desk = Desk::new(|_| {});
-    assert_eq!(desk.refused("GET", "/iam/users", b"").1, (503, "unavailable".into()));
-    desk.gate.host = Box::new(TestHost { calls: false, ..TestHost::default() });
-    assert_eq!(desk.refused("GET", "/iam/users", b"").1, (403, "unsupported_host".into()));
-    assert_eq!(desk.refused("DELETE", "/iam/users/7", b"{}").1, (403, "unsupported_host".into()));
-}
