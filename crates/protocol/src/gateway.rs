@@ -15,9 +15,6 @@ pub const VERSION: u32 = 1;
 /// The most items in one batch of redemptions, outcomes or detached attempts, or on one page of the feed.
 pub const MAX_BATCH: usize = 256;
 
-/// The largest body of a request that can be held, in bytes, as it arrived.
-pub const MAX_HELD_BODY: usize = 8 * 1024 * 1024;
-
 /// The longest `agent_reason`, in bytes.
 pub const MAX_AGENT_REASON: usize = 4096;
 
