@@ -12,14 +12,14 @@ mod streams;
 mod time;
 mod wasi;
 
-use wasmtime::{Error, ExternType, Linker, Result};
+use wasmtime::{Engine, Error, ExternType, Linker, Module, Result, Store};
 
-use crate::{filter::Filter, state::State};
+use crate::{profile::Profile, proxy::Proxy, state::State};
 
 /// All calls that the filter may make. One that this host does not know is an error when it is made, not before: an SDK
 /// imports more than a filter uses.
-pub(crate) fn linker(filter: &Filter) -> Result<Linker<State>> {
-    let mut linker = Linker::new(&filter.engine);
+pub(crate) fn linker(engine: &Engine, module: &Module) -> Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
     bodies::add(&mut linker)?;
     callouts::add(&mut linker)?;
     foreign::add(&mut linker)?;
@@ -31,31 +31,17 @@ pub(crate) fn linker(filter: &Filter) -> Result<Linker<State>> {
     streams::add(&mut linker)?;
     time::add(&mut linker)?;
     wasi::add(&mut linker)?;
-    let unknown = Unknown::all(filter, &linker);
-    for Unknown { module, name, kind } in unknown {
+    let mut store = Store::new(engine, State::new(Box::new(Proxy::new(Profile::default())), 0, 0));
+    let mut unknown = Vec::new();
+    for import in module.imports() {
+        if let (ExternType::Func(kind), Err(_)) = (import.ty(), linker.get(&mut store, import.module(), import.name()))
+        {
+            unknown.push((import.module().to_owned(), import.name().to_owned(), kind));
+        }
+    }
+    for (from, name, kind) in unknown {
         let message = format!("the filter calls `{name}`, which this host does not know");
-        linker.func_new(&module, &name, kind, move |_, _, _| Err(Error::msg(message.clone())))?;
+        linker.func_new(&from, &name, kind, move |_, _, _| Err(Error::msg(message.clone())))?;
     }
     Ok(linker)
-}
-
-struct Unknown {
-    module: String,
-    name: String,
-    kind: wasmtime::FuncType,
-}
-
-impl Unknown {
-    fn all(filter: &Filter, linker: &Linker<State>) -> Vec<Self> {
-        let mut store = wasmtime::Store::new(&filter.engine, State::new(crate::Setup::default()));
-        let imports = filter.module.imports();
-        let unknown = imports.filter(|import| linker.get(&mut store, import.module(), import.name()).is_err());
-        let functions = unknown.filter_map(|import| match import.ty() {
-            ExternType::Func(kind) => {
-                Some(Unknown { module: import.module().to_owned(), name: import.name().to_owned(), kind })
-            }
-            _ => None,
-        });
-        functions.collect()
-    }
 }

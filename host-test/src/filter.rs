@@ -1,48 +1,61 @@
 //! A compiled filter.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use wasmtime::{Config, Engine, Module};
+use wasmtime::{Cache, CacheConfig, Config, Engine, ExternType, InstancePre, Module};
 
-/// Why a filter could not be run to the end of a callback.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    #[error("`{}` cannot be read: {cause}", .path.display())]
-    File { path: PathBuf, cause: std::io::Error },
-    #[error("this is no WebAssembly module that can be run: {0}")]
-    Module(wasmtime::Error),
-    #[error("the filter exports no `{0}` of the proxy-wasm ABI 0.2.1")]
-    Export(&'static str),
-    #[error("`{callback}` ended in a trap: {cause:?}")]
-    Trap { callback: &'static str, cause: wasmtime::Error },
-    #[error("the filter refused its configuration; it logged: {0}")]
-    Refused(String),
-    #[error("the filter has no callout `{0}` under way")]
-    NoCallout(u32),
-    #[error("there is no stream `{0}`")]
-    NoStream(u32),
-}
+use crate::{calls, finding::HostError, state::State};
 
-/// A filter's module, compiled to machine code once; each [`crate::Vm`] is an instance of it.
+/// A filter's module, compiled to machine code; each worker of each [`crate::Gateway`] is an instance of it. Cheap to clone.
+#[derive(Clone)]
 pub struct Filter {
-    pub(crate) engine: Engine,
-    pub(crate) module: Module,
+    pub(crate) ready: InstancePre<State>,
+    size: usize,
 }
 
 impl Filter {
     /// Reads and compiles a `.wasm` file.
     pub fn load(path: &Path) -> Result<Self, HostError> {
-        let bytes = std::fs::read(path).map_err(|cause| HostError::File { path: path.to_owned(), cause })?;
-        Self::compile(&bytes)
+        Self::read(path, Config::new())
+    }
+
+    /// The same, but what was compiled once is kept in the user's cache folder and taken from there the next time.
+    pub fn load_cached(path: &Path) -> Result<Self, HostError> {
+        let mut config = Config::new();
+        // Without a place for a cache it is compiled each time.
+        config.cache(Cache::new(CacheConfig::new()).ok());
+        Self::read(path, config)
     }
 
     /// Compiles a module.
     pub fn compile(bytes: &[u8]) -> Result<Self, HostError> {
-        let mut config = Config::new();
+        Self::build(bytes, Config::new())
+    }
+
+    fn read(path: &Path, config: Config) -> Result<Self, HostError> {
+        let bytes = std::fs::read(path).map_err(|cause| HostError::File { path: path.to_owned(), cause })?;
+        Self::build(&bytes, config)
+    }
+
+    fn build(bytes: &[u8], mut config: Config) -> Result<Self, HostError> {
         config.consume_fuel(true);
         let engine = Engine::new(&config).map_err(HostError::Module)?;
         let module = Module::from_binary(&engine, bytes).map_err(HostError::Module)?;
-        Ok(Filter { engine, module })
+        let linker = calls::linker(&engine, &module).map_err(HostError::Module)?;
+        let ready = linker.instantiate_pre(&module).map_err(HostError::Module)?;
+        Ok(Filter { ready, size: bytes.len() })
+    }
+
+    /// Bytes of the module.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The functions that the module takes from its host, as `module.name`, sorted.
+    pub fn imports(&self) -> Vec<String> {
+        let functions = self.ready.module().imports().filter(|import| matches!(import.ty(), ExternType::Func(_)));
+        let mut names: Vec<String> = functions.map(|import| format!("{}.{}", import.module(), import.name())).collect();
+        names.sort();
+        names
     }
 }

@@ -1,32 +1,63 @@
-//! A native host for proxy-wasm filters: runs the compiled filter as a gateway would, and tells what each callback cost.
+//! A native host for proxy-wasm filters: runs the compiled filter as a gateway would, in virtual time.
 //!
-//! Everything about it is deterministic: time and randomness are set by the caller, and cost is counted in fuel (about one
-//! unit for each WebAssembly instruction) and in host calls by name. The same filter and the same requests give the same
-//! figures on every machine.
+//! A [`Gateway`] is a proxy with workers, each with a VM of its own. It models what a filter can notice: the filter chain with what the
+//! upstream has seen and when, buffers and their limits, callouts that are late, reset or refused, local replies that pass
+//! through the filter again, timers, shared data, traps, and another configuration in the same VM; as [`Profile`] says, in the way of Envoy or of
+//! nginx. Nothing waits: 45 seconds are over when all that happens in them has happened. Time and randomness are the
+//! caller's, so that a run is the same on every machine.
 //!
 //! ```no_run
-//! use holdgate_host::{Filter, Request, Setup, Vm};
+//! use std::time::Duration;
+//! use holdgate_host::{Filter, Gateway, Options, Reply, Request, UpstreamAnswer};
 //!
-//! let filter = Filter::load("holdgate.wasm".as_ref())?;
-//! let mut vm = Vm::start(&filter, Setup { configuration: b"{}".to_vec(), ..Setup::default() })?;
-//! let request = Request { headers: vec![(b":method".to_vec(), b"GET".to_vec())], body: None };
-//! let done = vm.request(&request)?;
-//! println!("{:?} for {} fuel", done.end, done.fuel());
+//! let filter = Filter::load("filter.wasm".as_ref())?;
+//! let mut gateway = Gateway::start(&filter, Options { configuration: b"{}".to_vec(), ..Options::default() })?;
+//! gateway.on_call(|callout, _now| match callout.path() {
+//!     "/check" => Reply::new(200, "yes").after(Duration::from_secs(2)),
+//!     _ => Reply::reset(),
+//! });
+//! gateway.on_upstream(|_| UpstreamAnswer::new(200, "hello"));
+//! let id = gateway.send(&Request::new("GET", "/").header("x-a", "1"));
+//! assert!(gateway.exchange(id).waits());
+//! gateway.advance(Duration::from_secs(2));
+//! assert_eq!(gateway.exchange(id).status(), Some(200));
+//! assert!(gateway.findings().is_empty());
 //! # Ok::<(), holdgate_host::HostError>(())
 //! ```
 //!
-//! Calls that the filter makes and this host does not know, or that point outside the filter's memory, end the callback
-//! with an error that names them.
+//! What a filter gets wrong is a [`Finding`], never a panic: memory that it does not have, headers that it changes where
+//! they went on, a stream that it lets go on which is not paused, a trap.
 
 mod call;
+mod callout;
 mod calls;
 pub mod cases;
+mod chain;
+mod fault;
 mod filter;
-mod request;
+mod finding;
+mod gateway;
+mod message;
+mod metrics;
+mod nginx;
+pub mod plugin;
+mod profile;
+mod proxy;
+mod signature;
 mod state;
+mod stream;
+mod trace;
 mod vm;
+mod worker;
 
-pub use filter::{Filter, HostError};
-pub use request::{Callback, Done, End, Request, Seen};
-pub use state::{Answer, Callout, LocalReply, Log, Pairs, Setup};
-pub use vm::Vm;
+pub use callout::{Answer, Callout, Reply};
+pub use fault::{Fault, FaultKind};
+pub use filter::Filter;
+pub use finding::{Finding, HostError};
+pub use gateway::{Gateway, Options};
+pub use message::{AnsweredBy, Exchange, Message, Pairs, Request, UpstreamAnswer, pairs, value};
+pub use profile::{Profile, UnknownProfile};
+pub use proxy::{Callback, Log};
+pub use stream::StreamId;
+pub use trace::TraceLine;
+pub use worker::FailurePolicy;

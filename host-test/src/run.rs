@@ -1,13 +1,13 @@
 //! `holdgate run`: plays cases, several at once, and tells what came of them.
 
 mod drivers;
-mod files;
+pub(crate) mod files;
 mod report;
 mod watch;
 
 use std::{
     num::NonZeroUsize,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -17,13 +17,16 @@ use std::{
 };
 
 use holdgate_authoring::cases::Case;
-use holdgate_host::cases::play::{Played, play};
+use holdgate_host::{
+    Profile, UnknownProfile,
+    cases::play::{Played, play},
+};
 
 use crate::{
     failure::Failure,
     output::{Exit, Outcome},
 };
-use drivers::{On, Stage};
+use drivers::{Equipment, On, Stage};
 use files::CasesFile;
 use report::{Report, Result as CaseResult};
 pub(crate) use watch::watch;
@@ -36,6 +39,12 @@ pub(crate) struct Run {
     /// What plays the cases
     #[arg(long, value_enum, default_value_t, value_name = "DRIVER")]
     on: On,
+    /// The compiled filter; without it, the one of the checkout around the cases is built
+    #[arg(long, value_name = "FILE")]
+    wasm: Option<PathBuf>,
+    /// Which host the harness imitates: `envoy`, `envoy-without-headers-stop`, `ngx-wasm`, `strict`, or `all`
+    #[arg(long, default_value = "envoy", value_name = "PROFILE", value_parser = profile)]
+    profile: Profiles,
     /// Play only cases whose name has this part
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
@@ -50,6 +59,14 @@ pub(crate) struct Run {
     pub(crate) watch: bool,
 }
 
+/// The profile that is wanted; none are all.
+#[derive(Clone, Copy)]
+struct Profiles(Option<Profile>);
+
+fn profile(word: &str) -> Result<Profiles, UnknownProfile> {
+    if word == "all" { Ok(Profiles(None)) } else { word.parse().map(Some).map(Profiles) }
+}
+
 /// One case on one stage.
 struct Task<'t> {
     file: &'t CasesFile,
@@ -60,7 +77,8 @@ struct Task<'t> {
 /// Plays all cases that are named.
 pub(crate) fn run(run: &Run) -> Result<Outcome, Failure> {
     let files = files::read(&run.paths)?;
-    let stages = drivers::stages(run.on);
+    let (wasm, folder) = (run.wasm.as_deref(), run.paths.first().map_or(Path::new("."), PathBuf::as_path));
+    let stages = drivers::stages(&Equipment { on: run.on, wasm, profile: run.profile.0, folder })?;
     let wanted = |case: &&Case| run.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
     let mut tasks = Vec::new();
     for stage in &stages {

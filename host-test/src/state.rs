@@ -1,121 +1,99 @@
-//! What the host knows while a filter runs.
+//! What host calls of one VM are about.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use wasmtime::{Memory, TypedFunc};
 
-/// Names and values, as bytes, in their order; duplicates stay.
-pub type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+use crate::{
+    callout::{Answer, Callout},
+    proxy::Proxy,
+    stream::{Deferred, Stream},
+};
 
-/// What a VM is started with.
-#[derive(Clone, Debug, Default)]
-pub struct Setup {
-    /// The plugin configuration.
-    pub configuration: Vec<u8>,
-    /// What `std::env::var` finds.
-    pub environment: Vec<(String, String)>,
-    /// Unix nanoseconds. Time stands still until [`crate::Vm::set_time`].
-    pub time: u64,
-}
-
-/// A line that the filter logged; level 2 is info, 3 a warning, 4 an error.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
-    pub level: u32,
-    pub text: String,
-}
-
-/// An HTTP call that the filter made and that has not been answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Callout {
-    pub token: u32,
-    /// The context that made it.
-    pub context: u32,
-    pub cluster: String,
-    pub headers: Pairs,
-    pub body: Vec<u8>,
-    /// Milliseconds; 0 is none.
-    pub timeout: u32,
-}
-
-/// An answer to a callout. No headers at all mean that the call was reset.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer {
-    pub headers: Pairs,
-    pub body: Vec<u8>,
-}
-
-/// An answer that the filter gave in place of the upstream.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LocalReply {
-    pub status: u32,
-    pub headers: Pairs,
-    pub body: Vec<u8>,
-}
-
-/// One request, as far as it has come.
+/// A root context: one configuration of the filter in this VM.
 #[derive(Debug, Default)]
-pub(crate) struct Stream {
-    pub(crate) request: Pairs,
-    pub(crate) request_body: Vec<u8>,
-    pub(crate) response: Pairs,
-    pub(crate) properties: HashMap<Vec<u8>, Vec<u8>>,
-    pub(crate) reply: Option<LocalReply>,
-    /// The filter let the paused request go on.
-    pub(crate) resumed: bool,
-}
-
-#[derive(Debug)]
-pub(crate) struct Metric {
-    pub(crate) name: String,
-    pub(crate) kind: u32,
-    pub(crate) value: u64,
+pub(crate) struct Root {
+    /// Milliseconds between two ticks; 0 is none.
+    pub(crate) tick_period: u32,
+    /// Whether a tick is planned.
+    pub(crate) ticking: bool,
+    /// Another configuration is in force; it ends with its streams.
+    pub(crate) replaced: bool,
 }
 
 pub(crate) struct State {
-    pub(crate) setup: Setup,
+    /// The proxy around the VM, which is lent for as long as the filter runs.
+    pub(crate) proxy: Box<Proxy>,
+    pub(crate) worker: usize,
+    /// Tells a VM from those that stood in its place before.
+    pub(crate) vm: u64,
     pub(crate) memory: Option<Memory>,
     pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    pub(crate) callback: &'static str,
+    /// The context that the callback is for.
+    pub(crate) active: u32,
     /// The context that host calls are about.
     pub(crate) effective: u32,
+    pub(crate) roots: BTreeMap<u32, Root>,
+    /// Streams by their contexts.
     pub(crate) streams: HashMap<u32, Stream>,
+    /// The root context of each stream.
+    pub(crate) root_of: HashMap<u32, u32>,
     pub(crate) callouts: BTreeMap<u32, Callout>,
     pub(crate) last_token: u32,
     /// The answer that is being told of.
     pub(crate) answer: Option<Answer>,
-    /// Values that workers share, with their versions.
-    pub(crate) shared: HashMap<Vec<u8>, (Vec<u8>, u32)>,
-    pub(crate) metrics: Vec<Metric>,
-    pub(crate) logs: Vec<Log>,
-    /// Milliseconds between two ticks; 0 is none.
-    pub(crate) tick_period: u32,
+    /// The plugin configuration can be read now.
+    pub(crate) configuring: bool,
+    /// What happens once the filter has returned.
+    pub(crate) deferred: VecDeque<Deferred>,
     pub(crate) random: u64,
     /// How often each host call was made in the callback at hand.
     pub(crate) calls: BTreeMap<&'static str, u64>,
+    /// What the host call at hand was given, for the trace.
+    pub(crate) said: String,
 }
 
 impl State {
-    pub(crate) fn new(setup: Setup) -> Self {
+    pub(crate) fn new(proxy: Box<Proxy>, worker: usize, vm: u64) -> Self {
+        let poor = !proxy.profile.wakes_from_root();
+        // Where processes are forked from one, they begin with the same randomness.
+        let random = if poor { proxy.seed } else { proxy.seed.wrapping_add((worker as u64) << 32).wrapping_add(vm) };
         State {
-            setup,
+            proxy,
+            worker,
+            vm,
             memory: None,
             allocate: None,
+            callback: "_initialize",
+            active: 0,
             effective: 0,
+            roots: BTreeMap::new(),
             streams: HashMap::new(),
+            root_of: HashMap::new(),
             callouts: BTreeMap::new(),
             last_token: 0,
             answer: None,
-            shared: HashMap::new(),
-            metrics: Vec::new(),
-            logs: Vec::new(),
-            tick_period: 0,
-            random: 0,
+            configuring: false,
+            deferred: VecDeque::new(),
+            random,
             calls: BTreeMap::new(),
+            said: String::new(),
         }
     }
 
     /// The stream that host calls are about.
     pub(crate) fn stream(&mut self) -> Option<&mut Stream> {
         self.streams.get_mut(&self.effective)
+    }
+
+    /// The root context that host calls are about, or that of the stream that they are about.
+    pub(crate) fn root(&self) -> u32 {
+        self.root_of.get(&self.effective).copied().unwrap_or(self.effective)
+    }
+
+    /// Reports that the filter did something wrong.
+    pub(crate) fn find(&mut self, what: String) {
+        self.proxy.find(self.worker, self.callback, what, false);
     }
 }

@@ -1,29 +1,38 @@
 //! The proxy's log.
 
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Linker, Result};
 
 use crate::{
-    call::{Call, Status},
-    state::{Log, State},
+    call::{Answered, Call, Status, host_calls},
+    proxy::Log,
+    state::State,
 };
 
 const INFO: u32 = 2;
+const CRITICAL: u32 = 5;
 
 pub(super) fn add(linker: &mut Linker<State>) -> Result<()> {
-    linker.func_wrap("env", "proxy_log", log)?;
-    linker.func_wrap("env", "proxy_get_log_level", level)?;
+    host_calls! { linker, "env":
+        "proxy_log" => log, (level: u32, text: u32, size: u32);
+        "proxy_get_log_level" => level, (at: u32);
+    }
     Ok(())
 }
 
-fn log(caller: Caller<'_, State>, level: u32, text: u32, size: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_log");
+fn log(call: &mut Call<'_>, level: u32, text: u32, size: u32) -> Answered {
     let text = call.text(text, size)?;
-    call.state().logs.push(Log { level, text });
-    Ok(Status::Ok.into())
+    call.say(|| format!("{level}, {text}"));
+    if level > CRITICAL {
+        call.state().find(format!("there is no log level {level}"));
+        return Ok(Status::BadArgument);
+    }
+    let proxy = &mut call.state().proxy;
+    proxy.progress += 1;
+    proxy.logs.push(Log { level, text });
+    Ok(Status::Ok)
 }
 
-fn level(caller: Caller<'_, State>, level: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_get_log_level");
-    call.put_u32(level, INFO)?;
-    Ok(Status::Ok.into())
+fn level(call: &mut Call<'_>, at: u32) -> Answered {
+    call.put_u32(at, INFO)?;
+    Ok(Status::Ok)
 }

@@ -1,57 +1,68 @@
 //! Counters, gauges and histograms.
 
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Linker, Result};
 
 use crate::{
-    call::{Call, Status},
-    state::{Metric, State},
+    call::{Answered, Call, Status, host_calls},
+    metrics::MetricError,
+    state::State,
 };
 
-const HISTOGRAM: u32 = 2;
-
 pub(super) fn add(linker: &mut Linker<State>) -> Result<()> {
-    linker.func_wrap("env", "proxy_define_metric", define)?;
-    linker.func_wrap("env", "proxy_increment_metric", increment)?;
-    linker.func_wrap("env", "proxy_record_metric", record)?;
-    linker.func_wrap("env", "proxy_get_metric", get)?;
+    host_calls! { linker, "env":
+        "proxy_define_metric" => define, (kind: u32, name: u32, name_size: u32, id: u32);
+        "proxy_increment_metric" => increment, (id: u32, by: i64);
+        "proxy_record_metric" => record, (id: u32, value: u64);
+        "proxy_get_metric" => get, (id: u32, value: u32);
+    }
     Ok(())
 }
 
-fn define(caller: Caller<'_, State>, kind: u32, name: u32, name_size: u32, id: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_define_metric");
+fn define(call: &mut Call<'_>, kind: u32, name: u32, name_size: u32, id: u32) -> Answered {
     let name = call.text(name, name_size)?;
-    if kind > HISTOGRAM {
-        return Ok(Status::BadArgument.into());
+    call.say(|| format!("{kind}, {name}"));
+    match call.state().proxy.metrics.define(kind, name) {
+        Ok(given) => {
+            call.put_u32(id, given)?;
+            Ok(Status::Ok)
+        }
+        Err(error) => Ok(wrong(call, error)),
     }
-    let metrics = &mut call.state().metrics;
-    let known = metrics.iter().position(|metric| metric.name == name && metric.kind == kind);
-    let given = known.unwrap_or_else(|| {
-        metrics.push(Metric { name, kind, value: 0 });
-        metrics.len() - 1
-    });
-    call.put_u32(id, u32::try_from(given)?)?;
-    Ok(Status::Ok.into())
 }
 
-fn increment(caller: Caller<'_, State>, id: u32, by: i64) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_increment_metric");
-    let Some(metric) = call.state().metrics.get_mut(id as usize) else { return Ok(Status::NotFound.into()) };
-    metric.value = metric.value.saturating_add_signed(by);
-    Ok(Status::Ok.into())
+fn increment(call: &mut Call<'_>, id: u32, by: i64) -> Answered {
+    call.say(|| format!("{id}, {by}"));
+    call.state().proxy.progress += 1;
+    match call.state().proxy.metrics.increment(id, by) {
+        Ok(()) => Ok(Status::Ok),
+        Err(error) => Ok(wrong(call, error)),
+    }
 }
 
-fn record(caller: Caller<'_, State>, id: u32, value: u64) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_record_metric");
-    let Some(metric) = call.state().metrics.get_mut(id as usize) else { return Ok(Status::NotFound.into()) };
-    metric.value = value;
-    Ok(Status::Ok.into())
+fn record(call: &mut Call<'_>, id: u32, value: u64) -> Answered {
+    call.say(|| format!("{id}, {value}"));
+    call.state().proxy.progress += 1;
+    match call.state().proxy.metrics.record(id, value) {
+        Ok(()) => Ok(Status::Ok),
+        Err(error) => Ok(wrong(call, error)),
+    }
 }
 
-fn get(caller: Caller<'_, State>, id: u32, value: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_get_metric");
-    let Some(found) = call.state().metrics.get(id as usize).map(|metric| metric.value) else {
-        return Ok(Status::NotFound.into());
+fn get(call: &mut Call<'_>, id: u32, value: u32) -> Answered {
+    match call.state().proxy.metrics.value(id) {
+        Ok(found) => {
+            call.put_u64(value, found)?;
+            Ok(Status::Ok)
+        }
+        Err(error) => Ok(wrong(call, error)),
+    }
+}
+
+fn wrong(call: &mut Call<'_>, error: MetricError) -> Status {
+    let (what, status) = match error {
+        MetricError::Unknown => ("a metric that was never defined", Status::NotFound),
+        MetricError::Senseless => ("a metric is moved as none of its kind can be", Status::BadArgument),
     };
-    call.put_u64(value, found)?;
-    Ok(Status::Ok.into())
+    call.state().find(what.to_owned());
+    status
 }

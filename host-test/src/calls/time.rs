@@ -1,27 +1,38 @@
 //! The clock, and the timer.
 
-use wasmtime::{Caller, Linker, Result};
+use wasmtime::{Linker, Result};
 
 use crate::{
-    call::{Call, Status},
+    call::{Answered, Call, Status, host_calls},
+    proxy::Event,
     state::State,
 };
 
+const NANOSECONDS: u64 = 1_000_000;
+
 pub(super) fn add(linker: &mut Linker<State>) -> Result<()> {
-    linker.func_wrap("env", "proxy_get_current_time_nanoseconds", now)?;
-    linker.func_wrap("env", "proxy_set_tick_period_milliseconds", tick)?;
+    host_calls! { linker, "env":
+        "proxy_get_current_time_nanoseconds" => now, (time: u32);
+        "proxy_set_tick_period_milliseconds" => tick, (period: u32);
+    }
     Ok(())
 }
 
-fn now(caller: Caller<'_, State>, time: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_get_current_time_nanoseconds");
-    let now = call.state().setup.time;
+fn now(call: &mut Call<'_>, time: u32) -> Answered {
+    let now = call.state().proxy.now;
     call.put_u64(time, now)?;
-    Ok(Status::Ok.into())
+    Ok(Status::Ok)
 }
 
-fn tick(caller: Caller<'_, State>, period: u32) -> Result<u32> {
-    let mut call = Call::new(caller, "proxy_set_tick_period_milliseconds");
-    call.state().tick_period = period;
-    Ok(Status::Ok.into())
+fn tick(call: &mut Call<'_>, period: u32) -> Answered {
+    call.say(|| format!("{period} ms"));
+    let state = call.state();
+    let (worker, vm, root) = (state.worker, state.vm, state.root());
+    let Some(context) = state.roots.get_mut(&root) else { return Ok(Status::BadArgument) };
+    context.tick_period = period;
+    if period > 0 && !context.ticking {
+        context.ticking = true;
+        state.proxy.plan(u64::from(period) * NANOSECONDS, Event::Tick { worker, vm, root, period });
+    }
+    Ok(Status::Ok)
 }

@@ -138,6 +138,13 @@ impl<'p> Player<'p> {
                 Err(trouble) => return End::Broken { line, why: trouble.to_string() },
             }
         }
+        let found = self.driver.findings();
+        if !found.is_empty() {
+            return End::Broken {
+                line: first_line,
+                why: format!("the filter got something wrong: {}", found.join("; ")),
+            };
+        }
         End::Passed
     }
 

@@ -1,16 +1,37 @@
 //! Where drivers are made: the one place that knows which there are.
 
-use holdgate_host::cases::{
-    driver::{Driver, Setup, Trouble},
-    native::Native,
+use std::path::{Path, PathBuf};
+
+use holdgate_host::{
+    Filter, Profile,
+    cases::{
+        driver::{Driver, Setup, Trouble},
+        harness::{Conditions, Harness},
+        native::Native,
+    },
+    plugin,
 };
+
+use crate::failure::Failure;
 
 /// What plays cases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum On {
     /// Rules and gate themselves, without a VM and without a proxy
-    #[default]
     Native,
+    /// The compiled filter on the native host
+    #[default]
+    Harness,
+}
+
+/// What the stages are made with.
+pub(super) struct Equipment<'e> {
+    pub(super) on: On,
+    pub(super) wasm: Option<&'e Path>,
+    /// None are all.
+    pub(super) profile: Option<Profile>,
+    /// Where the first cases stand: the filter is built from the checkout around it.
+    pub(super) folder: &'e Path,
 }
 
 /// A driver, in one of the ways in which it can be set up.
@@ -26,12 +47,30 @@ pub(super) struct Stage {
 type Make = dyn Fn(Setup) -> Result<Box<dyn Driver>, Trouble> + Send + Sync;
 
 /// The stages on which each case is played.
-pub(super) fn stages(on: On) -> Vec<Stage> {
-    match on {
-        On::Native => vec![Stage {
+pub(super) fn stages(equipment: &Equipment<'_>) -> Result<Vec<Stage>, Failure> {
+    match equipment.on {
+        On::Native => Ok(vec![Stage {
             name: "native".to_owned(),
             places: vec!["native"],
             make: Box::new(|setup| Ok(Box::new(Native::start(setup)?))),
-        }],
+        }]),
+        On::Harness => {
+            let built = |folder| plugin::built(folder).map_err(Failure::Plugin);
+            let wasm: PathBuf = equipment.wasm.map_or_else(|| built(equipment.folder), |wasm| Ok(wasm.to_owned()))?;
+            let filter = Filter::load_cached(&wasm).map_err(Failure::Filter)?;
+            let profiles = equipment.profile.map_or_else(|| Profile::ALL.to_vec(), |profile| vec![profile]);
+            Ok(profiles.into_iter().map(|profile| harness(filter.clone(), profile)).collect())
+        }
+    }
+}
+
+fn harness(filter: Filter, profile: Profile) -> Stage {
+    Stage {
+        name: format!("harness, {profile}"),
+        places: vec!["harness", profile.name()],
+        make: Box::new(move |setup| {
+            let conditions = Conditions { profile, ..Conditions::default() };
+            Ok(Box::new(Harness::start(&filter, setup, conditions)?))
+        }),
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use holdgate_host::Done;
 use serde_json::{Value, json};
+
+use crate::gateway::Done;
 
 /// Percent by which the fuel of a request may differ from the committed figure.
 const TOLERANCE: f64 = 3.0;

@@ -1,6 +1,8 @@
 //! The filter on the native host, with a policy in force, and an agent that calls. Keys and time are always the same.
 
-use holdgate_host::{Answer, Callout, Done, Filter, Pairs, Request, Setup, Vm};
+use std::{collections::BTreeMap, time::Duration};
+
+use holdgate_host::{Callback, Exchange, Filter, Gateway as Host, Options, Reply, Request, UpstreamAnswer};
 use holdgate_protocol::{bundle::SignedBundle, jws::PrivateKey};
 use holdgate_tests::{bench::policy, identity::AUDIENCE, stack::ISSUER};
 use serde_json::{Value, json};
@@ -21,8 +23,30 @@ const GRANTS: u8 = 2;
 const AGENTS: u8 = 3;
 
 pub(crate) struct Gateway {
-    vm: Vm,
+    host: Host,
     requests: u64,
+}
+
+/// A request that is over, and what its callbacks cost.
+pub(crate) struct Done {
+    pub(crate) exchange: Exchange,
+    pub(crate) callbacks: Vec<Callback>,
+}
+
+impl Done {
+    /// Fuel of all callbacks together.
+    pub(crate) fn fuel(&self) -> u64 {
+        self.callbacks.iter().map(|callback| callback.fuel).sum()
+    }
+
+    /// Host calls of all callbacks together, by name.
+    pub(crate) fn calls(&self) -> BTreeMap<&'static str, u64> {
+        let mut all = BTreeMap::new();
+        for (name, count) in self.callbacks.iter().flat_map(|callback| &callback.calls) {
+            *all.entry(*name).or_default() += count;
+        }
+        all
+    }
 }
 
 impl Gateway {
@@ -38,27 +62,23 @@ impl Gateway {
             "bundle_keys": jwks(AUTHORS), "grant_keys": jwks(GRANTS), "policy": policy::ID,
             "bundle": SignedBundle::sign(&bundle, &key(AUTHORS)),
         });
-        let setup = Setup {
+        let options = Options {
             configuration: configuration.to_string().into_bytes(),
             environment: vec![("HOLDGATE_GATEWAY_CREDENTIAL".into(), "credential".into())],
             time: NOW * 1_000_000_000,
+            costs: true,
+            ..Options::default()
         };
-        let mut gateway = Gateway { vm: Vm::start(filter, setup).unwrap(), requests: 0 };
-        gateway.vm.tick().unwrap();
-        gateway.answer("/v1/state", &json!({"seq": 1, "suspended": [], "policy": null, "now": NOW}));
-        assert!(gateway.callout("/v1/feed").is_some(), "no feed is asked for: {:?}", gateway.vm.take_logs());
-        gateway
-    }
-
-    fn callout(&self, path: &str) -> Option<&Callout> {
-        let is_it = |(name, value): &(Vec<u8>, Vec<u8>)| name == b":path" && value.starts_with(path.as_bytes());
-        self.vm.callouts().find(|callout| callout.headers.iter().any(is_it))
-    }
-
-    fn answer(&mut self, path: &str, body: &Value) {
-        let token = self.callout(path).unwrap_or_else(|| panic!("`{path}` is not called")).token;
-        let headers = vec![(b":status".to_vec(), b"200".to_vec())];
-        self.vm.answer(token, Answer { headers, body: body.to_string().into_bytes() }).unwrap();
+        let mut host = Host::start(filter, options).unwrap();
+        host.on_upstream(|_| UpstreamAnswer::new(200, "ok"));
+        host.on_call(|callout, _| match callout.path() {
+            "/v1/state" => Reply::new(200, json!({"seq": 1, "suspended": [], "policy": null, "now": NOW}).to_string()),
+            _ => Reply::Silence,
+        });
+        // The first tick asks for the state, the next one for the news after it.
+        host.advance(Duration::from_millis(60));
+        assert!(host.callouts().iter().any(|callout| callout.path().starts_with("/v1/feed")), "{:?}", host.logs());
+        Gateway { host, requests: 0 }
     }
 
     /// Sends a request as Envoy hands it over, with the usual token or with a new one.
@@ -69,7 +89,7 @@ impl Gateway {
             "exp": NOW + 3600, "jti": format!("{:08}", self.requests),
         });
         let token = format!("Bearer {}", key(AGENTS).sign("at+jwt", claims.to_string().as_bytes()));
-        let headers = [
+        let headers = holdgate_host::pairs([
             (":authority", "api.example"),
             (":path", path),
             (":method", method),
@@ -80,9 +100,10 @@ impl Gateway {
             ("x-forwarded-for", "127.0.0.1"),
             ("x-forwarded-proto", "http"),
             ("x-request-id", "6f1c6c1e-6f3b-4d0a-9c52-0d3c1f6b8a11"),
-        ];
-        let headers: Pairs =
-            headers.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect();
-        self.vm.request(&Request { headers, body: None }).unwrap()
+        ]);
+        self.host.take_costs();
+        let id = self.host.send(&Request { headers, ..Request::default() });
+        let exchange = self.host.take(id).unwrap_or_else(|| panic!("{method} {path} is not over"));
+        Done { exchange, callbacks: self.host.take_costs() }
     }
 }

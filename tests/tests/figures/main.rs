@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use baseline::Figure;
 use gateway::Gateway;
-use holdgate_host::{End, Filter};
+use holdgate_host::{AnsweredBy, Filter};
 use holdgate_tests::bench::policy;
 
 /// The most that the filter may be, in bytes.
@@ -41,7 +41,7 @@ struct Play {
     /// A token that was never seen before, in each request.
     cold: bool,
     /// The status of the filter's own answer; `None` where the request goes on.
-    refused: Option<u32>,
+    refused: Option<u16>,
 }
 
 const ALLOWED: Play = Play {
@@ -80,12 +80,10 @@ fn a_request_costs_what_it_did() {
             gateway.request(play.method, play.path, play.cold);
         }
         let done = gateway.request(play.method, play.path, play.cold);
-        let refused = match &done.end {
-            End::Replied(reply) => Some(reply.status),
-            End::Forwarded(_) => None,
-            End::Paused => panic!("{}: paused", play.name),
-        };
-        assert_eq!(refused, play.refused, "{}: {:?}", play.name, done.end);
+        let exchange = &done.exchange;
+        let refused = exchange.status().filter(|_| exchange.answered_by == Some(AnsweredBy::Filter));
+        assert_eq!(refused, play.refused, "{}: {exchange:?}", play.name);
+        assert_eq!(exchange.upstream.complete, play.refused.is_none());
         figures.insert(play.name.to_owned(), Figure::of(&done));
     }
     baseline::check(&figures);
