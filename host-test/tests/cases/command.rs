@@ -43,7 +43,11 @@ fn folder(cases: &str) -> tempfile::TempDir {
 
 /// Exit code, standard output and standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_holdgate")).current_dir(folder).arg("run").args(arguments).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdgate"))
+        .current_dir(folder)
+        .args(["run", "--on", "native"])
+        .args(arguments)
+        .output();
     let output = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
