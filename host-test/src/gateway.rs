@@ -39,6 +39,8 @@ pub struct Options {
     /// The start of the filter's randomness.
     pub seed: u64,
     pub failure_policy: FailurePolicy,
+    /// Start although the filter refuses its configuration, as Envoy does: every request is answered 503 then.
+    pub closed_if_refused: bool,
     /// Bytes of a body that are buffered for a filter; more is answered 413, or on nginx not shown to it.
     pub buffer_limit: usize,
     /// Keep a readable line for each callback and each host call.
@@ -60,6 +62,7 @@ impl Default for Options {
             time: START,
             seed: 0,
             failure_policy: FailurePolicy::default(),
+            closed_if_refused: false,
             buffer_limit: 1024 * 1024,
             trace: false,
             costs: false,
@@ -90,8 +93,11 @@ impl Gateway {
         proxy.trace = options.trace.then(Trace::default);
         proxy.costs = options.costs.then(Vec::new);
         proxy.foreign.insert("verify_signature".to_owned(), Box::new(signature::verify));
-        let workers =
-            (0..workers).map(|index| Worker::start(filter, &mut proxy, index)).collect::<Result<Vec<_>, _>>()?;
+        let start = |index| match Worker::start(filter, &mut proxy, index) {
+            Err(HostError::Refused(_)) if options.closed_if_refused => Ok(Worker::closed(index)),
+            other => other,
+        };
+        let workers = (0..workers).map(start).collect::<Result<Vec<_>, _>>()?;
         let (policy, places) = (options.failure_policy, HashMap::new());
         Ok(Gateway { filter: filter.clone(), proxy, workers, policy, places, last_id: 0 })
     }
@@ -333,6 +339,16 @@ impl Gateway {
     /// The same of a request that is over, which is forgotten then; `None` while it goes on.
     pub fn take(&mut self, id: StreamId) -> Option<Exchange> {
         self.proxy.finished.remove(&id)
+    }
+
+    /// Callouts that nobody waits for any more, be they answered or cancelled, since this was asked last: workers and tokens.
+    pub fn take_gone(&mut self) -> Vec<(usize, u32)> {
+        std::mem::take(&mut self.proxy.gone)
+    }
+
+    /// Requests of which something new can be seen since this was asked last; some stand there twice.
+    pub fn take_touched(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.proxy.touched)
     }
 
     /// Requests that are not over.

@@ -40,6 +40,11 @@ impl Worker {
         Ok(worker)
     }
 
+    /// A worker without a filter, which answers every request 503.
+    pub(crate) fn closed(index: usize) -> Self {
+        Worker { index, vm: None, root: 0, vms: 0, failed_at: u64::MAX - BACK_OFF }
+    }
+
     /// Makes a VM in place of the one that was there.
     pub(crate) fn renew(&mut self, filter: &Filter, proxy: &mut Box<Proxy>) -> Result<(), HostError> {
         self.vms += 1;
@@ -97,6 +102,7 @@ impl Worker {
     pub(crate) fn fail(&mut self, proxy: &mut Box<Proxy>) {
         self.failed_at = proxy.now;
         let Some(mut vm) = self.vm.take() else { return };
+        proxy.gone.extend(vm.state().callouts.values().map(|callout| (callout.worker, callout.token)));
         let mut streams: Vec<(u32, Stream)> = vm.state().streams.drain().collect();
         streams.sort_by_key(|(context, _)| *context);
         for (_, Stream { id, mut exchange, .. }) in streams {
