@@ -218,6 +218,11 @@ pub trait Driver {
     /// It returns when requests are taken again, which are decided once the filter has its snapshot.
     fn restart(&mut self, what: Restart) -> Result<(), Trouble>;
 
+    /// For how long it is watched, after all has come that is expected, whether more comes than that.
+    fn afterwards(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
     /// What can be seen by now.
     fn observe(&mut self) -> Observed;
 
