@@ -311,16 +311,22 @@ impl Gateway {
         self.tidy();
     }
 
-    /// Makes the VM of a worker anew, or with `None` the whole proxy, of whose memory nothing is left then. What is under way ends with 503.
-    pub fn restart(&mut self, worker: Option<usize>) -> Result<(), HostError> {
-        if worker.is_none() {
-            self.proxy.forget();
-        }
-        for at in (0..self.workers.len()).filter(|at| worker.is_none_or(|worker| worker == *at)) {
-            let Some(worker) = self.workers.get_mut(at) else { continue };
-            worker.fail(&mut self.proxy);
-            worker.renew(&self.filter, &mut self.proxy)?;
-        }
+    /// Makes the VM of a worker anew. What is under way in it ends with 503.
+    pub fn restart_worker(&mut self, worker: usize) -> Result<(), HostError> {
+        let of = self.workers.get_mut(worker).ok_or(HostError::NoWorker(worker))?;
+        of.fail(&mut self.proxy);
+        of.renew(&self.filter, &mut self.proxy)?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// Ends the process, and starts it again with the same configuration: connections are broken off, and what workers
+    /// shared is gone.
+    pub fn restart(&mut self) -> Result<(), HostError> {
+        self.workers.iter_mut().for_each(|worker| worker.vanish(&mut self.proxy));
+        self.proxy.forget();
+        let (filter, proxy) = (&self.filter, &mut self.proxy);
+        self.workers.iter_mut().try_for_each(|worker| worker.renew(filter, proxy))?;
         self.tidy();
         Ok(())
     }

@@ -80,6 +80,8 @@ pub struct Harness {
     upstream: Arc<Mutex<UpstreamBehaviour>>,
     sent: Vec<Sent>,
     handles: HashMap<StreamId, Handle>,
+    /// Requests that have not come whole.
+    coming: Vec<Handle>,
     observed: Observed,
     /// Lines of the log that were looked at.
     logged: usize,
@@ -138,6 +140,7 @@ impl Harness {
             upstream,
             sent: Vec::new(),
             handles: HashMap::new(),
+            coming: Vec::new(),
             observed: Observed::default(),
             logged: 0,
             answered: HashMap::new(),
@@ -180,7 +183,8 @@ impl Harness {
             self.forget_cancelled();
             let now = self.now();
             let due = locked(&self.service).due(now);
-            let piece = self.sent.iter().position(|sent| sent.waits() && sent.due <= now);
+            let is_due = |handle: &Handle| self.sent.get(*handle).is_some_and(|sent| sent.due <= now);
+            let piece = self.coming.iter().copied().find(is_due);
             if due.is_empty() && piece.is_none() {
                 return Ok(());
             }
@@ -240,11 +244,15 @@ impl Harness {
         if let Some(trailers) = trailers {
             self.gateway.trailers(id, trailers);
         }
+        if last {
+            self.coming.retain(|other| *other != handle);
+        }
     }
 
     /// Lets time pass to the next moment at which something happens, and to the limit at most, in Unix milliseconds.
     fn step(&mut self, limit: u64) -> Result<(), Trouble> {
-        let pieces = self.sent.iter().filter(|sent| sent.waits()).map(|sent| sent.due * MILLISECOND).min();
+        let due = |handle: &Handle| self.sent.get(*handle).map(|sent| sent.due * MILLISECOND);
+        let pieces = self.coming.iter().filter_map(due).min();
         let service = locked(&self.service).next().map(|at| at * MILLISECOND);
         let next = [self.gateway.next(), pieces, service].into_iter().flatten().min();
         let (now, limit) = (self.gateway.now(), limit * MILLISECOND);
@@ -320,6 +328,9 @@ impl Driver for Harness {
         self.sent.push(Sent { id, gone: false, pieces, due: now, pause, trailers });
         let handle = self.sent.len() - 1;
         self.handles.insert(id, handle);
+        if !end {
+            self.coming.push(handle);
+        }
         self.observed.requests.push(ObservedRequest::default());
         self.look_at(handle);
         self.settle()?;
@@ -331,8 +342,7 @@ impl Driver for Harness {
         let id = sent.id;
         if !self.gateway.exchange(id).over {
             sent.gone = true;
-            sent.pieces.clear();
-            sent.trailers = None;
+            self.coming.retain(|other| *other != request);
             self.gateway.hang_up(id);
         }
         self.look_at(request);
@@ -373,11 +383,11 @@ impl Driver for Harness {
     }
 
     fn restart(&mut self, what: Restart) -> Result<(), Trouble> {
-        let worker = match what {
-            Restart::Worker(number) => Some(number.saturating_sub(1)),
-            Restart::Proxy => None,
+        let restarted = match what {
+            Restart::Worker(number) => self.gateway.restart_worker(number.saturating_sub(1)),
+            Restart::Proxy => self.gateway.restart(),
         };
-        self.gateway.restart(worker).map_err(|error| Trouble::Failed(error.to_string()))?;
+        restarted.map_err(|error| Trouble::Failed(error.to_string()))?;
         self.settle()
     }
 
@@ -418,12 +428,6 @@ impl Drop for Harness {
             left: self.gateway.open_streams(),
             metrics: self.gateway.metrics(),
         });
-    }
-}
-
-impl Sent {
-    fn waits(&self) -> bool {
-        !self.pieces.is_empty() || self.trailers.is_some()
     }
 }
 

@@ -65,11 +65,13 @@ pub(super) fn stages(equipment: &Equipment<'_>) -> Result<Vec<Stage>, Failure> {
 }
 
 fn harness(filter: Filter, profile: Profile) -> Stage {
-    // `envoy` is the real one: its profile can play what the harness can.
-    let profiled = Some(profile.name()).filter(|_| profile != Profile::Envoy);
     Stage {
         name: format!("harness, {profile}"),
-        places: std::iter::once("harness").chain(profiled).collect(),
+        // The name of Envoy's profile is that of the driver on the real one.
+        places: [Some("harness"), Some(profile.name()).filter(|_| profile != Profile::Envoy)]
+            .into_iter()
+            .flatten()
+            .collect(),
         make: Box::new(move |setup| {
             let conditions = Conditions { profile, ..Conditions::default() };
             Ok(Box::new(Harness::start(&filter, setup, conditions)?))
