@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    bundles, check, check_envoy, diff, examples, explain,
+    bench, bundles, check, check_envoy, diff, examples, explain,
     failure::Failure,
     format, keys,
     output::{self, Format, Outcome},
@@ -79,6 +79,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Play cases: requests, what happens to them, and what must be seen of it
     Run(run::Run),
+    /// Tell what cases cost in the compiled filter, and whether that has become more
+    Bench(bench::Bench),
     /// Print a JSON Schema for editors
     Schema {
         /// What it describes
@@ -173,6 +175,7 @@ impl Command {
             Command::Prove(prove) => prove::run(&prove),
             Command::Diff(diff) => diff::run(&diff),
             Command::Run(run) => run::run(&run),
+            Command::Bench(bench) => bench::run(&bench),
             Command::Schema { of } => Outcome::good(&starter::Text { text: of.schema() }),
             Command::Replay(replay) => replay::run(&replay),
             Command::Keygen { out } => keys::generate(&out),

@@ -33,6 +33,10 @@ pub(crate) enum Failure {
     Arguments(String),
     #[error("`--format {format}` is a form of `holdgate {of}` only; write `text` or `json`")]
     ForeignFormat { format: &'static str, of: &'static str },
+    #[error(
+        "{file}: case `{name}` does not come out as it should (line {line}), so that its cost says nothing; `holdgate run` tells why"
+    )]
+    CaseFails { file: String, line: usize, name: String },
     #[error(transparent)]
     Plugin(holdgate_host::plugin::PluginError),
     #[error(transparent)]

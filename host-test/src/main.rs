@@ -1,5 +1,6 @@
 //! The `holdgate` command line: rule files written, checked, tested, explained and compared; keys and bundles.
 
+mod bench;
 mod bundles;
 mod changes;
 mod check;

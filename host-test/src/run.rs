@@ -1,7 +1,7 @@
 //! `holdgate run`: plays cases, several at once, and tells what came of them.
 
 mod drivers;
-mod files;
+pub(crate) mod files;
 mod report;
 mod watch;
 

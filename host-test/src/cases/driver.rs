@@ -219,6 +219,11 @@ pub trait Driver {
     /// What can be seen by now.
     fn observe(&mut self) -> Observed;
 
+    /// What the filter has got wrong in the eyes of its host by now: each one fails a case.
+    fn findings(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What has happened so far, oldest first: requests, callbacks, callouts with their answers, replies.
     fn trace(&mut self) -> Vec<TraceLine>;
 }

@@ -1,13 +1,13 @@
 //! The harness as a driver: the compiled filter on the native host, in virtual time.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender},
     time::Duration,
 };
 
 use holdgate_authoring::cases::{Chunks, Restart, ServiceCall, UpstreamBehaviour, Version};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     driver::{
@@ -17,8 +17,8 @@ use super::{
     service::{Call, CallId, Delivery, Taken},
 };
 use crate::{
-    Answer, AnsweredBy, Callout, Exchange, Fault, Filter, Gateway, Options, Pairs, Profile, Reply as CallReply,
-    Request, StreamId, UpstreamAnswer,
+    Answer, AnsweredBy, Callback, Callout, Exchange, Fault, Filter, Finding, Gateway, Options, Pairs, Profile,
+    Reply as CallReply, Request, StreamId, UpstreamAnswer,
 };
 
 /// Milliseconds in nanoseconds.
@@ -30,6 +30,9 @@ const READY: u64 = 10_000;
 /// The most things that happen at one moment; more are a loop without an end.
 const MOST_AT_ONCE: usize = 100_000;
 
+/// How long a proxy goes on after its last request, in milliseconds.
+const LAST: u64 = 2_000;
+
 /// Callouts that the service has taken and not answered, by its names for them.
 type Open = Arc<Mutex<HashMap<CallId, Callout>>>;
 
@@ -38,6 +41,27 @@ type Open = Arc<Mutex<HashMap<CallId, Callout>>>;
 pub struct Conditions {
     pub profile: Profile,
     pub faults: Vec<Fault>,
+    /// No trace is kept.
+    pub quiet: bool,
+    /// Who is told, when the case is over, what it came to.
+    pub account: Option<Sender<Account>>,
+}
+
+/// What a case came to, beyond what can be seen from outside. All requests have ended by then.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Account {
+    /// What could be seen before the last clients hung up.
+    pub observed: Observed,
+    /// The first callback of all first.
+    pub costs: Vec<Callback>,
+    /// How often each host call was made, by name.
+    pub calls: BTreeMap<&'static str, u64>,
+    /// Bytes of the memory of all VMs: it grows and never shrinks.
+    pub memory: usize,
+    pub findings: Vec<Finding>,
+    /// Requests that did not end when their clients hung up.
+    pub left: usize,
+    pub metrics: BTreeMap<String, u64>,
 }
 
 /// A gateway with the compiled filter in it.
@@ -52,6 +76,7 @@ pub struct Harness {
     configuration: Value,
     workers: usize,
     trace: Vec<TraceLine>,
+    account: Option<Sender<Account>>,
 }
 
 struct Sent {
@@ -67,7 +92,10 @@ struct Sent {
 impl Harness {
     /// Starts a proxy around the filter.
     pub fn start(filter: &Filter, setup: Setup, conditions: Conditions) -> Result<Self, Trouble> {
-        let Setup { configuration, workers, time, service, upstream, ready, .. } = setup;
+        let Setup { mut configuration, workers, time, service, upstream, ready, .. } = setup;
+        if conditions.profile == Profile::NgxWasm && configuration.get("host").is_none() {
+            super::merge::merge(&mut configuration, json!({"host": "ngx-wasm"}));
+        }
         let nginx = configuration.get("host").and_then(Value::as_str) == Some("ngx-wasm");
         let options = Options {
             profile: conditions.profile,
@@ -77,12 +105,14 @@ impl Harness {
             workers: workers.max(1),
             time: time * MILLISECOND,
             buffer_limit: 2 * 1024 * 1024,
-            trace: true,
+            trace: conditions.account.is_none() && !conditions.quiet,
             faults: conditions.faults,
+            costs: conditions.account.is_some(),
             ..Options::default()
         };
         let (workers, open) = (options.workers, Open::default());
         let mut gateway = Gateway::start(filter, options).map_err(|error| Trouble::Failed(error.to_string()))?;
+        gateway.count_calls();
         let (asked, waiting) = (service.clone(), open.clone());
         gateway.on_call(move |callout, now| take(&asked, &waiting, callout, now));
         let upstream = Arc::new(Mutex::new(upstream));
@@ -98,6 +128,7 @@ impl Harness {
             configuration,
             workers,
             trace: Vec::new(),
+            account: conditions.account,
         };
         if ready {
             harness.until_ready()?;
@@ -320,12 +351,38 @@ impl Driver for Harness {
         self.observed()
     }
 
+    fn findings(&mut self) -> Vec<String> {
+        self.gateway.findings().iter().map(ToString::to_string).collect()
+    }
+
     fn trace(&mut self) -> Vec<TraceLine> {
         let start = self.trace.len();
         let new = self.gateway.trace().get(start..).unwrap_or_default();
         let lines = new.iter().map(|line| TraceLine { at: line.at / MILLISECOND, text: line.text.clone() });
         self.trace.extend(lines);
         self.trace.clone()
+    }
+}
+
+impl Drop for Harness {
+    fn drop(&mut self) {
+        let Some(account) = self.account.take() else { return };
+        let observed = self.observed();
+        for handle in 0..self.sent.len() {
+            let _settled = self.hang_up(handle);
+        }
+        // What was told of the end of requests goes out, and metrics are brought up to date.
+        let end = self.now() + LAST;
+        while self.now() < end && self.step(end).is_ok() {}
+        let _heard = account.send(Account {
+            observed,
+            costs: self.gateway.take_costs(),
+            calls: self.gateway.calls_made(),
+            memory: self.gateway.memory(),
+            findings: self.gateway.findings().to_vec(),
+            left: self.gateway.open_streams(),
+            metrics: self.gateway.metrics(),
+        });
     }
 }
 

@@ -64,7 +64,7 @@ pub fn play(case: &Case, policy: &PolicySource, policies: &Policies, place: &[&s
     let scenario = match &case.play {
         Play::Scenario(scenario) => scenario,
         Play::Verdict(example) => {
-            match policies.bundle(policy, 1) {
+            match policies.load(policy, 1) {
                 Ok((_, policy)) => {
                     if let Err((expected, came)) = example.check(&policy) {
                         let differences = vec![Difference { what: "the verdict".to_owned(), expected, came }];
@@ -112,7 +112,7 @@ impl<'p> Player<'p> {
         scenario.plugin.iter().for_each(|patch| merge::merge(&mut configuration, merge::to_value(patch)));
         let time = u64::try_from(scenario.time.unwrap_or(BEGINNING)).unwrap_or(0).saturating_mul(1000);
         let mut service = Service::new();
-        let (bytes, _) = policies.bundle(policy, 1).map_err(|error| error.to_string())?;
+        let bytes = policies.bundle(policy, 1).map_err(|error| error.to_string())?;
         service.publish(time, &bytes)?;
         service.script(&scenario.service);
         let service = Arc::new(Mutex::new(service));
@@ -137,6 +137,13 @@ impl<'p> Player<'p> {
                 Ok(differences) => return End::Failed { line, differences },
                 Err(trouble) => return End::Broken { line, why: trouble.to_string() },
             }
+        }
+        let found = self.driver.findings();
+        if !found.is_empty() {
+            return End::Broken {
+                line: first_line,
+                why: format!("the filter got something wrong: {}", found.join("; ")),
+            };
         }
         End::Passed
     }
@@ -260,7 +267,7 @@ impl<'p> Player<'p> {
             self.policy = policy.clone();
         }
         let bundle = self.policies.bundle(&self.policy, serial);
-        let (bytes, _) = bundle.map_err(|error| Trouble::Failed(error.to_string()))?;
+        let bytes = bundle.map_err(|error| Trouble::Failed(error.to_string()))?;
         let now = self.driver.now();
         self.service().publish(now, &bytes).map_err(Trouble::Failed)
     }

@@ -26,16 +26,31 @@ pub struct Policies {
     /// The file of cases.
     file: PathBuf,
     compiled: Mutex<HashMap<String, Arc<Compilation>>>,
+    /// Bundles by source and serial.
+    built: Mutex<HashMap<(String, u64), Arc<[u8]>>>,
 }
 
 impl Policies {
     /// For the cases of a file.
     pub fn beside(file: &Path) -> Self {
-        Policies { file: file.to_owned(), compiled: Mutex::default() }
+        Policies { file: file.to_owned(), compiled: Mutex::default(), built: Mutex::default() }
+    }
+
+    /// The canonical bytes of a policy's bundle.
+    pub fn bundle(&self, source: &PolicySource, serial: u64) -> Result<Arc<[u8]>, PolicyError> {
+        let (PolicySource::File(text) | PolicySource::Inline(text)) = source;
+        let key = (text.clone(), serial);
+        let known = self.built.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let bytes: Arc<[u8]> = self.load(source, serial)?.0.into();
+        self.built.lock().unwrap_or_else(PoisonError::into_inner).insert(key, bytes.clone());
+        Ok(bytes)
     }
 
     /// The canonical bytes of a policy's bundle, and the policy.
-    pub fn bundle(&self, source: &PolicySource, serial: u64) -> Result<(Vec<u8>, Policy), PolicyError> {
+    pub fn load(&self, source: &PolicySource, serial: u64) -> Result<(Vec<u8>, Policy), PolicyError> {
         let compilation = self.compile(source)?;
         let id = compilation.policies().collect::<Vec<_>>().join("+");
         compilation.load(&id, serial).map_err(|problem| PolicyError::Rules(vec![problem]))

@@ -11,16 +11,16 @@ use crate::{check::Finding, failure::Failure, files};
 const RULES: &str = ".policy.yaml";
 
 /// A file of cases.
-pub(super) struct CasesFile {
+pub(crate) struct CasesFile {
     /// As it was named.
-    pub(super) name: String,
-    pub(super) path: PathBuf,
-    pub(super) cases: CaseFile,
-    pub(super) policies: Policies,
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+    pub(crate) cases: CaseFile,
+    pub(crate) policies: Policies,
 }
 
 /// Reads files of cases; of a folder the YAML files that lie directly in it, but for rule files (`*.policy.yaml`).
-pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<CasesFile>, Failure> {
+pub(crate) fn read(paths: &[PathBuf]) -> Result<Vec<CasesFile>, Failure> {
     let (mut read, mut findings) = (Vec::new(), Vec::new());
     for (name, bytes) in files::read_rule_files(paths)? {
         if name.ends_with(RULES) && !paths.iter().any(|path| path.as_path() == Path::new(&name)) {
@@ -41,7 +41,7 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<CasesFile>, Failure> {
 }
 
 /// Every file that the cases depend on: themselves and the rule files that they name.
-pub(super) fn watched(files: &[CasesFile]) -> Vec<PathBuf> {
+pub(crate) fn watched(files: &[CasesFile]) -> Vec<PathBuf> {
     let mut paths = Vec::new();
     for file in files {
         paths.push(file.path.clone());

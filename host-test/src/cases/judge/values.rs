@@ -1,9 +1,9 @@
 //! Values against tests.
 
-use std::{cmp::Ordering, str::FromStr};
+use std::cmp::Ordering;
 
 use holdgate_authoring::cases::{Members, Operator, Test};
-use holdgate_engine::decimal::Number;
+use holdgate_engine::decimal::Decimal;
 use holdgate_protocol::{Json, Pointer};
 use serde_json::Value;
 
@@ -89,19 +89,20 @@ fn holds(operator: Operator, wanted: &Value, came: Option<&Value>) -> bool {
 /// Numbers as decimals; a text that is a number counts as one, as headers are texts.
 fn compare(a: &Value, b: &Value) -> Option<Ordering> {
     let number = |value: &Value| match value {
-        Value::Number(number) => number.as_f64(),
-        Value::String(text) => f64::from_str(text).ok(),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
         _ => None,
     };
-    number(a)?.partial_cmp(&number(b)?)
+    let (a, b) = (number(a)?, number(b)?);
+    Some(Decimal::parse(&a)?.cmp(&Decimal::parse(&b)?))
 }
 
 /// Equal as JSON: the order of members and the spelling of numbers do not matter.
 pub(super) fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => {
-            let decimal = |number: &serde_json::Number| Number::try_from(number.to_string()).ok();
-            a == b || decimal(a).is_some_and(|a| Some(a) == decimal(b))
+            let (a, b) = (a.to_string(), b.to_string());
+            a == b || Decimal::parse(&a).is_some_and(|a| Some(a) == Decimal::parse(&b))
         }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
