@@ -105,7 +105,9 @@ pub(crate) enum Failure {
     Terminal(io::Error),
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
-    #[error("there is no Envoy: name its binary by `--envoy FILE` or by HOLDGATE_ENVOY; `cargo xtask setup` fetches one")]
+    #[error(
+        "there is no Envoy: name its binary by `--envoy FILE` or by HOLDGATE_ENVOY; `cargo xtask setup` fetches one"
+    )]
     NoEnvoy,
     #[error("`{}` is no file: name the binary of Envoy by `--envoy FILE` or by HOLDGATE_ENVOY", .0.display())]
     EnvoyMissing(PathBuf),

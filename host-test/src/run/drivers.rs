@@ -6,7 +6,7 @@ use holdgate_host::{
     Filter, Profile,
     cases::{
         driver::{Driver, Setup, Trouble},
-        envoy::{Envoy, Place},
+        envoy::{Fleet, Place},
         harness::{Conditions, Harness},
         native::Native,
     },
@@ -69,11 +69,11 @@ pub(super) fn stages(equipment: &Equipment<'_>) -> Result<Vec<Stage>, Failure> {
             if !envoy.is_file() {
                 return Err(Failure::EnvoyMissing(envoy));
             }
-            let place = Place { envoy, wasm: wasm()? };
+            let fleet = Fleet::new(Place { envoy, wasm: wasm()? });
             Ok(vec![Stage {
                 name: "envoy".to_owned(),
                 places: vec!["envoy"],
-                make: Box::new(move |setup| Ok(Box::new(Envoy::start(&place, setup)?))),
+                make: Box::new(move |setup| Ok(Box::new(fleet.drive(setup)?))),
             }])
         }
     }

@@ -41,6 +41,16 @@ pub(super) async fn listener(admin: SocketAddr) -> Option<SocketAddr> {
     Some(SocketAddr::from(([127, 0, 0, 1], port)))
 }
 
+/// Whether a metric is what it was set to last: a gauge that each worker sets. All others add up.
+pub(super) fn is_set(name: &str) -> bool {
+    ["holdgate.policy_serial", "holdgate.feed_age_ms", "holdgate.clock_skew_s"].contains(&name)
+}
+
+/// How many VMs there are.
+pub(super) async fn vms(admin: SocketAddr) -> Option<i64> {
+    statistics(admin, "^wasm%5C..*v8.active$").await?.values().next().copied()
+}
+
 /// The metrics of filters by their names.
 pub(super) async fn metrics(admin: SocketAddr) -> Option<BTreeMap<String, i64>> {
     let all = statistics(admin, "^wasmcustom%5C.").await?;
@@ -60,10 +70,11 @@ pub(super) async fn connections(admin: SocketAddr) -> Option<BTreeMap<usize, i64
     Some(of_workers.collect())
 }
 
-/// How often another configuration of the filter has been taken or refused.
-pub(super) async fn configured(admin: SocketAddr) -> Option<i64> {
+/// How often another configuration of the filter has been taken, and refused.
+pub(super) async fn configured(admin: SocketAddr) -> Option<(i64, i64)> {
     let all = statistics(admin, "extension_config_discovery.*%5C.config_(reload%7Cfail)$").await?;
-    Some(all.values().sum())
+    let of = |end: &str| all.iter().filter(|(name, _)| name.ends_with(end)).map(|(_, value)| value).sum();
+    Some((of("reload"), of("fail")))
 }
 
 async fn statistics(admin: SocketAddr, filter: &str) -> Option<BTreeMap<String, i64>> {

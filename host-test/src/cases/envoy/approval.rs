@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -18,13 +18,19 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Runtime,
     sync::{Notify, oneshot},
+    task::JoinHandle,
 };
 
-use super::watch::{Watch, shown};
+use super::{
+    configuration::AUTHORITY,
+    unit::{Case, locked},
+    watch::shown,
+};
 use crate::{
     cases::{
-        driver::{SharedService, Trouble},
+        driver::Trouble,
         service::{Call, CallId, Delivery, Taken},
     },
     clock,
@@ -33,10 +39,17 @@ use crate::{
 /// How often it is asked what is due.
 const ROUND: Duration = Duration::from_millis(3);
 
-/// The service as connections see it.
+/// The services of cases by the authority under which they are called.
+pub(super) type Approvals = Arc<Mutex<HashMap<String, Arc<Approval>>>>;
+
+/// A case's service as connections see it. Dropped, it answers nothing more.
 pub(super) struct Approval {
-    service: SharedService,
-    watch: Arc<Watch>,
+    inner: Arc<Inner>,
+    task: JoinHandle<()>,
+}
+
+struct Inner {
+    case: Arc<Case>,
     /// Locked before the service, so that no answer is fetched before somebody waits for it.
     open: Mutex<Open>,
     taken: Notify,
@@ -48,27 +61,47 @@ struct Open {
     answered: HashSet<CallId>,
 }
 
+/// Takes calls until it is dropped.
+pub(super) async fn serve(listener: TcpListener, approvals: Approvals) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let approvals = approvals.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| answer(request, approvals.clone()));
+            let io = TokioIo::new(stream);
+            // What is wrong with a connection ends it; the next one is served.
+            let _ended = auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+        });
+    }
+}
+
+async fn answer(request: Request<Incoming>, approvals: Approvals) -> Result<Response<Full<Bytes>>, Reset> {
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+    let inner = {
+        let approvals = locked(&approvals);
+        // One that goes by another name has the proxy for itself.
+        let only = approvals.values().next().filter(|_| approvals.len() == 1 && !authority.ends_with(AUTHORITY));
+        approvals.get(&authority).or(only).map(|approval| approval.inner.clone())
+    };
+    inner.ok_or(Reset)?.answer(request).await
+}
+
 impl Approval {
-    pub(super) fn new(service: SharedService, watch: Arc<Watch>) -> Arc<Self> {
-        Arc::new(Approval { service, watch, open: Mutex::default(), taken: Notify::new() })
+    pub(super) fn start(case: Arc<Case>, runtime: &Runtime) -> Arc<Self> {
+        let inner = Arc::new(Inner { case, open: Mutex::default(), taken: Notify::new() });
+        let task = runtime.spawn(inner.clone().deliver());
+        Arc::new(Approval { inner, task })
     }
+}
 
-    /// Answers calls until it is dropped.
-    pub(super) async fn serve(self: Arc<Self>, listener: TcpListener) {
-        tokio::spawn(self.clone().deliver());
-        while let Ok((stream, _)) = listener.accept().await {
-            let approval = self.clone();
-            tokio::spawn(async move {
-                let service = service_fn(move |request| approval.clone().answer(request));
-                let io = TokioIo::new(stream);
-                // What is wrong with a connection ends it; the next one is served.
-                let _ended = auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
-            });
-        }
+impl Drop for Approval {
+    fn drop(&mut self) {
+        self.task.abort();
     }
+}
 
+impl Inner {
     fn open(&self) -> MutexGuard<'_, Open> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.open)
     }
 
     /// Brings what is due to whom it belongs, for ever.
@@ -76,7 +109,7 @@ impl Approval {
         loop {
             let _nothing = tokio::time::timeout(ROUND, self.taken.notified()).await;
             let mut open = self.open();
-            let due = self.service.lock().unwrap_or_else(PoisonError::into_inner).due(clock::now());
+            let due = locked(&self.case.service).due(clock::now());
             for (id, delivery) in due {
                 match open.waiting.remove(&id) {
                     Some(waiting) => {
@@ -85,7 +118,7 @@ impl Approval {
                     }
                     None if open.answered.contains(&id) => {
                         let why = "over HTTP a call has one answer, and the script gives two";
-                        self.watch.fail(Trouble::CannotPlay(why.to_owned()));
+                        self.case.watch.fail(Trouble::CannotPlay(why.to_owned()));
                     }
                     None => {}
                 }
@@ -103,21 +136,21 @@ impl Approval {
         let told = format!("{method} {path} {}", shown(&body));
         let Some((id, answer)) = self.take(Call { method, path, authorization, body }) else {
             let why = "Envoy refuses calls to clusters that it does not know, and to no others";
-            self.watch.fail(Trouble::CannotPlay(why.to_owned()));
+            self.case.watch.fail(Trouble::CannotPlay(why.to_owned()));
             return Err(Reset);
         };
-        self.watch.note(format!("call {id} to the service: {told}"));
+        self.case.watch.note(format!("call {id} to the service: {told}"));
         let mut waiting = Waiting { approval: &self, id, over: false };
         let delivery = answer.await.map_err(|_| Reset)?;
         waiting.over = true;
         match delivery {
             Delivery::Answer { status, body } => {
-                self.watch.note(format!("answer to call {id}: {status} {}", shown(&body)));
+                self.case.watch.note(format!("answer to call {id}: {status} {}", shown(&body)));
                 let answer = Response::builder().status(status).header("content-type", "application/json");
                 answer.body(Full::new(body.into())).map_err(|_| Reset)
             }
             Delivery::Reset => {
-                self.watch.note(format!("the stream of call {id} is reset"));
+                self.case.watch.note(format!("the stream of call {id} is reset"));
                 Err(Reset)
             }
         }
@@ -126,7 +159,7 @@ impl Approval {
     /// `None`: the proxy was to refuse it.
     fn take(&self, call: Call) -> Option<(CallId, oneshot::Receiver<Delivery>)> {
         let mut open = self.open();
-        match self.service.lock().unwrap_or_else(PoisonError::into_inner).take(clock::now(), call) {
+        match locked(&self.case.service).take(clock::now(), call) {
             Taken::Refused => None,
             Taken::Call(id) => {
                 let (sender, receiver) = oneshot::channel();
@@ -140,7 +173,7 @@ impl Approval {
 
 /// A call that is under way. Given up by the proxy, it is forgotten.
 struct Waiting<'a> {
-    approval: &'a Approval,
+    approval: &'a Inner,
     id: CallId,
     over: bool,
 }
@@ -150,8 +183,8 @@ impl Drop for Waiting<'_> {
         if !self.over {
             let Waiting { approval, id, .. } = self;
             approval.open().waiting.remove(id);
-            approval.service.lock().unwrap_or_else(PoisonError::into_inner).forget(*id);
-            approval.watch.note(format!("the proxy has given up call {id}"));
+            locked(&approval.case.service).forget(*id);
+            approval.case.watch.note(format!("the proxy has given up call {id}"));
         }
     }
 }

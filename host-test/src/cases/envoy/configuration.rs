@@ -9,6 +9,9 @@ use crate::cases::{driver::Trouble, merge::merge};
 /// What is shipped.
 const TEMPLATE: &str = include_str!("../../../../envoy/envoy.yaml");
 
+/// The service's authority, as [`crate::cases::configuration::usual`] has it.
+pub(super) const AUTHORITY: &str = "approval.internal";
+
 /// By this header the upstream learns whose request it has. The route sets it, behind the filter.
 pub(super) const CLIENT: &str = "x-holdgate-case-client";
 
@@ -66,8 +69,9 @@ impl Configuration {
         Ok(Configuration { proxy, filter })
     }
 
-    /// Writes the file of the filter's configuration anew, with this one for the plugin.
-    pub(super) fn write_filter(&mut self, file: &Path, plugin: &Value) -> Result<(), Trouble> {
+    /// Writes the file of the filter's configuration anew, with this one for the plugin, in a VM of this name.
+    pub(super) fn write_filter(&mut self, file: &Path, vm: &str, plugin: &Value) -> Result<(), Trouble> {
+        *at(&mut self.filter, "/config/vm_config/vm_id")? = json!(vm);
         *at(&mut self.filter, "/config/configuration/value")? = json!(plugin.to_string());
         let kind = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
         let resource = json!({"@type": kind, "name": "holdgate", "typed_config": self.filter});

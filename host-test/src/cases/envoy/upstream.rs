@@ -1,9 +1,6 @@
 //! The upstream: notes what it gets, as it comes, and does what the case says.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use holdgate_authoring::cases::UpstreamBehaviour;
 use http_body_util::{BodyExt as _, Full};
@@ -18,32 +15,33 @@ use hyper_util::{
 };
 use tokio::net::TcpListener;
 
-use super::{approval::Reset, configuration::CLIENT, watch::Watch};
+use super::{
+    approval::Reset,
+    configuration::CLIENT,
+    unit::{Clients, find, locked},
+    watch::Watch,
+};
 use crate::cases::driver::{Got, Handle, Trouble};
 
 /// The header by which an answer of the upstream is told from others.
 pub(super) const MARK: &str = "x-holdgate-case-upstream";
 
 /// What it does from now on.
-pub(super) type Behaviour = Arc<Mutex<UpstreamBehaviour>>;
+pub(super) type Behaviour = Mutex<UpstreamBehaviour>;
 
 /// Takes requests until it is dropped.
-pub(super) async fn serve(listener: TcpListener, behaviour: Behaviour, watch: Arc<Watch>) {
+pub(super) async fn serve(listener: TcpListener, clients: Clients) {
     while let Ok((stream, _)) = listener.accept().await {
-        let (behaviour, watch) = (behaviour.clone(), watch.clone());
+        let clients = clients.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request| answer(request, behaviour.clone(), watch.clone()));
+            let service = service_fn(move |request| answer(request, clients.clone()));
             let io = TokioIo::new(stream);
             let _ended = auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
         });
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    behaviour: Behaviour,
-    watch: Arc<Watch>,
-) -> Result<Response<Full<Bytes>>, Reset> {
+async fn answer(request: Request<Incoming>, clients: Clients) -> Result<Response<Full<Bytes>>, Reset> {
     let (head, mut body) = request.into_parts();
     let client = head.headers.get(CLIENT).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let got = Got {
@@ -53,32 +51,30 @@ async fn answer(
         ..Got::default()
     };
     let ended = body.is_end_stream();
-    let Some(handle) = watch.happen(|state| {
-        let handle = state.client(&client)?;
+    // Who is unknown belongs to a case that is over.
+    let (case, handle) = find(&clients, &client).ok_or(Reset)?;
+    let watch = &case.watch;
+    let twice = watch.happen(|state| {
         let name = state.name(handle);
         state.note(format!("`{name}` comes to the upstream: {} {}", got.method, got.target));
-        let request = state.request(handle)?;
-        if request.upstream.is_some() {
-            return None;
-        }
-        request.upstream = Some(Got { complete: ended, ..got });
-        Some(handle)
-    }) else {
-        let why = format!("the upstream got a request twice, or one that nobody sent: from `{client}`");
-        watch.fail(Trouble::Failed(why));
+        let before = state.request(handle).map(|request| request.upstream.replace(Got { complete: ended, ..got }));
+        before.flatten().is_some()
+    });
+    if twice {
+        watch.fail(Trouble::Failed("the upstream got a request twice".to_owned()));
         return Err(Reset);
-    };
+    }
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Reset)?;
         let ended = body.is_end_stream();
-        note(&watch, handle, |got| {
+        note(watch, handle, |got| {
             got.body.extend_from_slice(frame.data_ref().map(AsRef::as_ref).unwrap_or_default());
             got.trailers.extend(frame.trailers_ref().map(fields).unwrap_or_default());
             got.complete = ended;
         });
     }
-    note(&watch, handle, |got| got.complete = true);
-    let does = behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    note(watch, handle, |got| got.complete = true);
+    let does = locked(&case.upstream).clone();
     let UpstreamBehaviour::Answer(answer) = does else {
         watch.happen(|state| state.leave_unanswered(handle));
         if does == UpstreamBehaviour::Never {

@@ -1,7 +1,7 @@
 //! What is seen of a case: gathered by all tasks, read by the driver.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +16,7 @@ use crate::{
 /// What a trace shows of a body.
 const SHOWN: usize = 300;
 
-/// Shared by the tasks of a driver.
+/// Shared by the tasks that play a case.
 pub(super) struct Watch {
     state: Mutex<State>,
     changed: Notify,
@@ -25,8 +25,6 @@ pub(super) struct Watch {
 pub(super) struct State {
     pub(super) observed: Observed,
     trace: Vec<TraceLine>,
-    /// Whose connection comes from which port.
-    clients: HashMap<u16, Handle>,
     names: Vec<String>,
     /// Requests that the upstream was told not to answer: what the agent gets then is the proxy's word for it.
     unanswered: HashSet<Handle>,
@@ -39,7 +37,6 @@ impl Watch {
         let state = State {
             observed: Observed::default(),
             trace: Vec::new(),
-            clients: HashMap::new(),
             names: Vec::new(),
             unanswered: HashSet::new(),
             trouble: None,
@@ -66,13 +63,12 @@ impl Watch {
         self.happen(|state| state.note(text));
     }
 
-    /// A request whose connection comes from a port.
-    pub(super) fn open(&self, name: &str, port: u16) -> Handle {
+    /// A request of its own.
+    pub(super) fn open(&self, name: &str) -> Handle {
         self.happen(|state| {
             let handle = state.observed.requests.len();
             state.observed.requests.push(ObservedRequest::default());
             state.names.push(name.to_owned());
-            state.clients.insert(port, handle);
             handle
         })
     }
@@ -80,6 +76,16 @@ impl Watch {
     /// The metrics as they are now.
     pub(super) fn learn(&self, metrics: BTreeMap<String, i64>) {
         self.state().observed.metrics = metrics;
+    }
+
+    /// A line of the filter's log, `told` where it is a warning.
+    pub(super) fn log(&self, text: &str, told: bool) {
+        self.happen(|state| {
+            state.note(format!("log: {text}"));
+            if told {
+                state.observed.logs.push(text.to_owned());
+            }
+        });
     }
 
     /// The case cannot go on.
@@ -113,12 +119,6 @@ impl Watch {
 impl State {
     pub(super) fn note(&mut self, text: impl Into<String>) {
         self.trace.push(TraceLine { at: clock::now(), text: text.into() });
-    }
-
-    /// Whose request comes from an address, as Envoy writes it.
-    pub(super) fn client(&self, address: &str) -> Option<Handle> {
-        let (_, port) = address.rsplit_once(':')?;
-        self.clients.get(&port.parse().ok()?).copied()
     }
 
     pub(super) fn request(&mut self, handle: Handle) -> Option<&mut ObservedRequest> {
