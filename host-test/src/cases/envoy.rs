@@ -95,7 +95,8 @@ impl Fleet {
             envoy.unit = None;
         }
         let mut unit = Unit::new(&self.place, workers)?;
-        unit.begin(&case, &configuration)?;
+        unit.begin(&case)?;
+        unit.write_filter(&case, &configuration)?;
         unit.run(&case)?;
         let mut envoy = Envoy { unit: Some(unit), fleet: self.clone(), case, agents: Vec::new() };
         if ready {
@@ -122,7 +123,7 @@ impl Envoy {
     /// Begins a case on a proxy that has played others. `false`: its configuration is refused, and that of the one before is in force.
     fn take_over(&mut self, configuration: &Value) -> Result<bool, Trouble> {
         let (unit, case) = self.unit()?;
-        unit.begin(case, configuration)?;
+        unit.begin(case)?;
         if !unit.configure(case, configuration)? {
             return Ok(false);
         }

@@ -100,11 +100,11 @@ impl Unit {
     }
 
     /// Begins a case: its service answers from now on.
-    pub(super) fn begin(&mut self, case: &Arc<Case>, plugin: &Value) -> Result<(), Trouble> {
+    pub(super) fn begin(&mut self, case: &Arc<Case>) -> Result<(), Trouble> {
         let Some(runtime) = &self.runtime else { return Err(failed("it has ended")) };
         let approval = Approval::start(case.clone(), runtime);
         locked(&self.approvals).insert(case.authority(), approval);
-        self.write_filter(case, plugin)
+        Ok(())
     }
 
     pub(super) fn end(&mut self, case: &Case) {
@@ -113,7 +113,7 @@ impl Unit {
     }
 
     /// Writes the filter's configuration, which Envoy watches.
-    fn write_filter(&mut self, case: &Case, plugin: &Value) -> Result<(), Trouble> {
+    pub(super) fn write_filter(&mut self, case: &Case, plugin: &Value) -> Result<(), Trouble> {
         let mut plugin = plugin.clone();
         if let Some(authority) = plugin.pointer_mut("/approval/authority").filter(|value| *value == AUTHORITY) {
             *authority = Value::from(case.authority());
@@ -210,9 +210,15 @@ impl Unit {
                 });
             }
         }
-        let of_vm = format!("wasm log holdgate holdgate {}: ", case.vm());
+        // `[warning][wasm] wasm log NAME ROOT VM: TEXT`; of root contexts without the name.
+        let vm = format!(" {}", case.vm());
         for line in self.log.lines() {
-            if let Some((level, text)) = line.split_once(&of_vm) {
+            let Some((level, (whose, text))) =
+                line.split_once(" wasm log ").and_then(|(level, rest)| Some((level, rest.split_once(": ")?)))
+            else {
+                continue;
+            };
+            if whose.ends_with(&vm) {
                 let told = !["[trace]", "[debug]", "[info]"].iter().any(|low| level.starts_with(low));
                 case.watch.log(text, told);
             }
