@@ -102,8 +102,6 @@ impl Fleet {
         if ready {
             envoy.until_ready(&configuration)?;
         }
-        let Envoy { unit: Some(unit), case, .. } = &mut envoy else { return Err(failed("it has ended")) };
-        unit.alone(case, true)?;
         Ok(envoy)
     }
 
@@ -129,12 +127,13 @@ impl Envoy {
         }
         self.until_ready(configuration)?;
         let (unit, case) = self.unit()?;
-        unit.alone(case, false)?;
+        unit.alone(case)?;
         case.watch.note("Envoy has the filter in a new VM");
         Ok(true)
     }
 
-    /// Every worker has asked for news, which it does once it has its snapshot; and there is a policy.
+    /// Every worker has asked for news, which it does once it has its snapshot; and one has fetched the policy, which others may
+    /// find with it.
     fn until_ready(&mut self, configuration: &Value) -> Result<(), Trouble> {
         let begun = Instant::now();
         let governed = configuration.get("bundle").is_some();
@@ -144,7 +143,7 @@ impl Envoy {
         let ready = || {
             let service = locked(&case.service);
             let arrived = |kind| service.arrived().iter().filter(|call| call.call == kind).count();
-            arrived(ServiceCall::Feed) >= vms && (governed || arrived(ServiceCall::Bundles) >= vms)
+            arrived(ServiceCall::Feed) >= vms && (governed || arrived(ServiceCall::Bundles) > 0)
         };
         while !ready() {
             unit.look(case)?;
@@ -224,6 +223,9 @@ impl Driver for Envoy {
 
     fn pass(&mut self, limit: Duration, done: &mut dyn FnMut(&Observed) -> bool) -> Result<bool, Trouble> {
         let end = Instant::now() + limit;
+        let (unit, case) = self.unit()?;
+        // What the player has just done to the service comes first.
+        unit.deliver(case);
         self.settle()?;
         let (unit, case) = self.unit()?;
         loop {

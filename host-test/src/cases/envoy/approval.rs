@@ -91,6 +91,11 @@ impl Approval {
         let task = runtime.spawn(inner.clone().deliver());
         Arc::new(Approval { inner, task })
     }
+
+    /// Brings what is due by now on its way.
+    pub(super) fn deliver(&self) {
+        self.inner.deliver_due();
+    }
 }
 
 impl Drop for Approval {
@@ -108,20 +113,24 @@ impl Inner {
     async fn deliver(self: Arc<Self>) {
         loop {
             let _nothing = tokio::time::timeout(ROUND, self.taken.notified()).await;
-            let mut open = self.open();
-            let due = locked(&self.case.service).due(clock::now());
-            for (id, delivery) in due {
-                match open.waiting.remove(&id) {
-                    Some(waiting) => {
-                        open.answered.insert(id);
-                        let _gone = waiting.send(delivery);
-                    }
-                    None if open.answered.contains(&id) => {
-                        let why = "over HTTP a call has one answer, and the script gives two";
-                        self.case.watch.fail(Trouble::CannotPlay(why.to_owned()));
-                    }
-                    None => {}
+            self.deliver_due();
+        }
+    }
+
+    fn deliver_due(&self) {
+        let mut open = self.open();
+        let due = locked(&self.case.service).due(clock::now());
+        for (id, delivery) in due {
+            match open.waiting.remove(&id) {
+                Some(waiting) => {
+                    open.answered.insert(id);
+                    self.case.watch.happen(|_| waiting.send(delivery).is_ok());
                 }
+                None if open.answered.contains(&id) => {
+                    let why = "over HTTP a call has one answer, and the script gives two";
+                    self.case.watch.fail(Trouble::CannotPlay(why.to_owned()));
+                }
+                None => {}
             }
         }
     }

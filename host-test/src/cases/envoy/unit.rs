@@ -54,8 +54,6 @@ pub(super) struct Unit {
     log: Tail,
     pub(super) admin: SocketAddr,
     pub(super) listener: SocketAddr,
-    /// VMs that there are while one case is played.
-    vms: i64,
     /// Metrics as they were when the case began.
     before: BTreeMap<String, i64>,
 }
@@ -94,7 +92,6 @@ impl Unit {
             log: Tail::new(log),
             admin: nowhere,
             listener: nowhere,
-            vms: 0,
             before: BTreeMap::new(),
         })
     }
@@ -167,17 +164,14 @@ impl Unit {
         }
     }
 
-    /// The first case counts its VMs; a later one waits until those of the one before it are gone. What metrics are by now is not
-    /// its doing.
-    pub(super) fn alone(&mut self, case: &Case, first: bool) -> Result<(), Trouble> {
+    /// Waits until the VMs of the case before are gone. What metrics are by then is not this one's doing.
+    pub(super) fn alone(&mut self, case: &Case) -> Result<(), Trouble> {
         let begun = Instant::now();
+        // One of each worker, one of the main thread, and the one that they are made after.
+        let own = i64::try_from(self.workers + 2).unwrap_or(i64::MAX);
         loop {
-            let vms = self.block_on(admin::vms(self.admin)).unwrap_or_default();
-            if first {
-                self.vms = vms;
-                return Ok(());
-            }
-            if vms <= self.vms {
+            let vms = self.block_on(admin::vms(self.admin)).unwrap_or(i64::MAX);
+            if vms <= own {
                 self.before = self.block_on(admin::metrics(self.admin)).unwrap_or_default();
                 return Ok(());
             }
@@ -187,6 +181,12 @@ impl Unit {
             self.look(case)?;
             self.wait(case, LOOK);
         }
+    }
+
+    /// What the service has to say by now is said.
+    pub(super) fn deliver(&self, case: &Case) {
+        let approval = locked(&self.approvals).get(&case.authority()).cloned();
+        approval.iter().for_each(|approval| approval.deliver());
     }
 
     /// Looks at what nobody tells of: whether it runs, metrics and logs.
