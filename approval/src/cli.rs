@@ -14,7 +14,10 @@ use tokio::sync::watch;
 use crate::{
     clock::{Clock as _, WallClock},
     directory::{Directory, Import},
-    domain::quota::{Quotas, Setting},
+    domain::{
+        quota::{Quotas, Setting},
+        retention::{Kept, Retention},
+    },
     http::{App, Listeners},
     keys::{ServiceKeys, read_authors},
     random,
@@ -143,12 +146,17 @@ struct Serve {
     #[arg(long)]
     secure_cookies: bool,
     /// The most holds: `agent.open` (100), `agent.hour` (200), `owner.open` (500), `owner.hour` (1000), `rule.open`
-    /// (1000) and `rule.hour` (2000). May be repeated.
+    /// (1000) and `rule.hour` (2000); the most tries that join them: `agent.joins` in an hour (3600) and `hold.waiting` at
+    /// once (64). May be repeated.
     #[arg(long, value_name = "NAME=NUMBER")]
     quota: Vec<Setting>,
     /// For how many seconds the same request stays denied after a denial.
     #[arg(long, value_name = "SECONDS", default_value_t = DENY_COOLDOWN)]
     deny_cooldown: u64,
+    /// How long is kept what is not kept for good: `captures` of requests after the end of their holds (30d), `attempts`
+    /// (1d) and `audit` records (400d). May be repeated.
+    #[arg(long, value_name = "NAME=TIME")]
+    keep: Vec<Kept>,
 }
 
 /// One line that says what to mend.
@@ -287,7 +295,8 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let _alone = alone(data)?;
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
-    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown };
+    let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
+    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention };
     let service = Service::start(data, &database_url(data), clock, &serve.issuer, settings).await.map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;

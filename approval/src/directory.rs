@@ -197,19 +197,19 @@ impl Command for Import {
             }
             let identities: Vec<_> = links.iter().map(|link| json!({"iss": link.iss, "sub": link.sub})).collect();
             let data = json!({"person": person.id, "name": person.name, "links": identities});
-            tx.record(Event { time: now, kind: "person.added", hold: None, decided_by: None, data }).await?;
+            tx.record(Event { time: now, kind: "person.added", hold: None, decided_by: None, data })?;
             for granted in &eligibility {
                 tx.grant_eligibility(&person.id, granted, "init", now).await?;
                 let Eligibility { role, scope, from, until } = granted;
                 let data = json!({"person": person.id, "role": role, "scope": scope, "from": from, "until": until,
                                   "granted_by": "init"});
-                tx.record(Event { time: now, kind: "eligibility.granted", hold: None, decided_by: None, data }).await?;
+                tx.record(Event { time: now, kind: "eligibility.granted", hold: None, decided_by: None, data })?;
             }
         }
         for Group { id, name, members } in &self.directory.groups {
             tx.insert_group(id, name, members).await?;
             let data = json!({"group": id, "name": name, "members": members});
-            tx.record(Event { time: now, kind: "group.added", hold: None, decided_by: None, data }).await?;
+            tx.record(Event { time: now, kind: "group.added", hold: None, decided_by: None, data })?;
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod decision;
 pub mod hold;
 pub mod quota;
 pub mod redemption;
+pub mod retention;
 
 #[cfg(test)]
 mod tests;
@@ -13,3 +14,4 @@ pub use decision::{Accountability, Approval, Ballot, Refusal, Reviewer, Ruling, 
 pub use hold::{Approved, Cause, Change, DecidedBy, Hold, Pending, Stage, Terms, Used};
 pub use quota::Quotas;
 pub use redemption::{Claim, Redeemed};
+pub use retention::Retention;

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
-    domain::{Accountability, Change, Hold, Quotas, Stage},
+    domain::{Accountability, Cause, Change, DecidedBy, Hold, Quotas, Retention, Stage},
     keys::ServiceKeys,
     store::{Connection, Store, StoreError, Tx, ledger::Event, people},
 };
@@ -30,6 +30,7 @@ pub struct Settings {
     pub quotas: Quotas,
     /// How long the same request stays denied after a denial, in seconds.
     pub deny_cooldown: u64,
+    pub retention: Retention,
 }
 
 /// The default of [`Settings::deny_cooldown`]: 10 minutes.
@@ -37,7 +38,7 @@ pub const DENY_COOLDOWN: u64 = 10 * 60;
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { quotas: Quotas::default(), deny_cooldown: DENY_COOLDOWN }
+        Settings { quotas: Quotas::default(), deny_cooldown: DENY_COOLDOWN, retention: Retention::default() }
     }
 }
 
@@ -95,36 +96,63 @@ pub enum StartError {
     Password(#[from] accounts::PasswordError),
 }
 
-/// Brings a hold to another stage, tells its group, and records it: one transition, all in the writer's transaction.
+/// One hold on its way from one stage to another.
+struct Step {
+    /// As it was.
+    hold: Hold,
+    change: Change,
+    /// What the ledger says of it.
+    data: Value,
+}
+
+/// Brings holds to other stages, tells their groups, and records it: all of it in the writer's transaction.
 ///
 /// A redemption is no news: the gateway that redeemed learns it from the answer, every other when it tries.
-async fn transition(tx: &mut Tx, hold: &Hold, change: &Change, now: u64, data: Value) -> Result<(), StoreError> {
-    if !tx.change_hold(hold, change, now).await? {
+async fn transitions(tx: &mut Tx, steps: &[Step], now: u64) -> Result<(), StoreError> {
+    let changes: Vec<_> = steps.iter().map(|step| (&step.hold, &step.change)).collect();
+    if !tx.change_holds(&changes, now).await? {
         return Err(StoreError::Corrupt("holds.state"));
     }
-    let kind = match change.stage {
-        Stage::Pending(_) => "hold.opened",
-        Stage::Approved(_) => "hold.approved",
-        Stage::Denied => "hold.denied",
-        Stage::Expired => "hold.expired",
-        Stage::Cancelled(_) => "hold.cancelled",
-        Stage::Used(_) => "hold.used",
-    };
-    let id = hold.terms.id.as_str();
-    tx.record(Event { time: now, kind, hold: Some(id), decided_by: Some(change.decided_by), data }).await?;
-    if !matches!(change.stage, Stage::Used(_)) {
-        let (state, cause) = (change.stage.state(), change.stage.cause().map(|cause| cause.as_str().to_owned()));
-        let item = |seq| FeedItem::Hold { seq, hold: id.to_owned(), state, cause };
-        tx.tell(Some(&hold.terms.group), item).await?;
+    for Step { hold, change, data } in steps {
+        let kind = match change.stage {
+            Stage::Pending(_) => "hold.opened",
+            Stage::Approved(_) => "hold.approved",
+            Stage::Denied => "hold.denied",
+            Stage::Expired => "hold.expired",
+            Stage::Cancelled(_) => "hold.cancelled",
+            Stage::Used(_) => "hold.used",
+        };
+        let (id, decided_by, data) = (hold.terms.id.as_str(), Some(change.decided_by), data.clone());
+        tx.record(Event { time: now, kind, hold: Some(id), decided_by, data })?;
+        if !matches!(change.stage, Stage::Used(_)) {
+            let (state, cause) = (change.stage.state(), change.stage.cause().map(|cause| cause.as_str().to_owned()));
+            let item = |seq| FeedItem::Hold { seq, hold: id.to_owned(), state, cause };
+            tx.tell(Some(&hold.terms.group), item)?;
+        }
     }
     Ok(())
 }
 
+/// The step of a hold whose deadline has passed.
+fn overdue(hold: &Hold, now: u64) -> Option<Step> {
+    let change = hold.overdue(now)?;
+    let data = json!({"from": hold.stage.state().as_str(), "deadline": hold.expires_at()});
+    Some(Step { hold: hold.clone(), change, data })
+}
+
+/// The step of an open hold that is to be cancelled; if its deadline has passed, that is what ends it.
+fn end(hold: Hold, cause: Cause, decided_by: DecidedBy, data: &Value, now: u64) -> Option<Step> {
+    if let Some(step) = overdue(&hold, now) {
+        return Some(step);
+    }
+    let change = hold.stage.clone().cancel(cause, decided_by).ok()?;
+    Some(Step { hold, change, data: data.clone() })
+}
+
 /// Writes down that a hold's deadline has passed, if it has; gives the hold as it stands then.
 async fn expire_if_overdue(tx: &mut Tx, hold: Hold, now: u64) -> Result<Hold, StoreError> {
-    if let Some(change) = hold.overdue(now) {
-        let was = hold.stage.state().as_str();
-        transition(tx, &hold, &change, now, json!({"from": was, "deadline": hold.expires_at()})).await?;
+    if let Some(step) = overdue(&hold, now) {
+        transitions(tx, &[step], now).await?;
     }
     Ok(hold.at(now))
 }

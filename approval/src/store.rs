@@ -4,7 +4,8 @@
 mod sqlite;
 
 pub use sqlite::{
-    Connection, Guard, Store, Tx, access, audit, default_url, feed, holds, idempotency, ledger, people, policy, quotas,
+    Connection, Guard, Store, Tx, access, attempts, audit, default_url, feed, holds, idempotency, ledger, people,
+    policy, quotas,
 };
 
 /// Why the store could not do what it was asked to.

@@ -26,6 +26,8 @@ mod ledger;
 mod limits;
 #[path = "service/load.rs"]
 mod load;
+#[path = "service/lots.rs"]
+mod lots;
 #[path = "service/openapi.rs"]
 mod openapi;
 #[path = "service/policy.rs"]
@@ -34,6 +36,8 @@ mod policy;
 mod process;
 #[path = "service/redemptions.rs"]
 mod redemptions;
+#[path = "service/retention.rs"]
+mod retention;
 #[path = "service/store.rs"]
 mod store;
 #[path = "service/support.rs"]

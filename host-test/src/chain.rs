@@ -202,6 +202,7 @@ impl Vm {
             out.complete = true;
         }
         let complete = out.complete;
+        proxy.touched.push(stream.id);
         self.note(proxy, context, side);
         match side {
             Side::Request => {
@@ -286,7 +287,8 @@ impl Vm {
         self.enter(proxy, "proxy_on_delete", context, function.as_ref(), context)?;
         let state = self.state();
         // What it asked for and was not answered is cancelled with it.
-        state.callouts.retain(|_, callout| callout.context != context);
+        let cancelled = state.callouts.extract_if(.., |_, callout| callout.context == context);
+        proxy.gone.extend(cancelled.map(|(token, callout)| (callout.worker, token)));
         let root = state.root_of.remove(&context);
         state.roots.remove(&context);
         if let Some(stream) = state.streams.remove(&context) {

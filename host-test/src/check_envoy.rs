@@ -5,6 +5,7 @@
 //! said to be not looked at. A dump of a running proxy (`/config_dump`) has those, too.
 
 mod bootstrap;
+mod certificates;
 mod clusters;
 mod codes;
 mod filters;

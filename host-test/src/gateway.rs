@@ -39,6 +39,8 @@ pub struct Options {
     /// The start of the filter's randomness.
     pub seed: u64,
     pub failure_policy: FailurePolicy,
+    /// Start although the filter refuses its configuration, as Envoy does: every request is answered 503 then.
+    pub closed_if_refused: bool,
     /// Bytes of a body that are buffered for a filter; more is answered 413, or on nginx not shown to it.
     pub buffer_limit: usize,
     /// Keep a readable line for each callback and each host call.
@@ -60,6 +62,7 @@ impl Default for Options {
             time: START,
             seed: 0,
             failure_policy: FailurePolicy::default(),
+            closed_if_refused: false,
             buffer_limit: 1024 * 1024,
             trace: false,
             costs: false,
@@ -90,8 +93,11 @@ impl Gateway {
         proxy.trace = options.trace.then(Trace::default);
         proxy.costs = options.costs.then(Vec::new);
         proxy.foreign.insert("verify_signature".to_owned(), Box::new(signature::verify));
-        let workers =
-            (0..workers).map(|index| Worker::start(filter, &mut proxy, index)).collect::<Result<Vec<_>, _>>()?;
+        let start = |index| match Worker::start(filter, &mut proxy, index) {
+            Err(HostError::Refused(_)) if options.closed_if_refused => Ok(Worker::closed(index)),
+            other => other,
+        };
+        let workers = (0..workers).map(start).collect::<Result<Vec<_>, _>>()?;
         let (policy, places) = (options.failure_policy, HashMap::new());
         Ok(Gateway { filter: filter.clone(), proxy, workers, policy, places, last_id: 0 })
     }
@@ -305,16 +311,22 @@ impl Gateway {
         self.tidy();
     }
 
-    /// Makes the VM of a worker anew, or with `None` the whole proxy, of whose memory nothing is left then. What is under way ends with 503.
-    pub fn restart(&mut self, worker: Option<usize>) -> Result<(), HostError> {
-        if worker.is_none() {
-            self.proxy.forget();
-        }
-        for at in (0..self.workers.len()).filter(|at| worker.is_none_or(|worker| worker == *at)) {
-            let Some(worker) = self.workers.get_mut(at) else { continue };
-            worker.fail(&mut self.proxy);
-            worker.renew(&self.filter, &mut self.proxy)?;
-        }
+    /// Makes the VM of a worker anew. What is under way in it ends with 503.
+    pub fn restart_worker(&mut self, worker: usize) -> Result<(), HostError> {
+        let of = self.workers.get_mut(worker).ok_or(HostError::NoWorker(worker))?;
+        of.fail(&mut self.proxy);
+        of.renew(&self.filter, &mut self.proxy)?;
+        self.tidy();
+        Ok(())
+    }
+
+    /// Ends the process, and starts it again with the same configuration: connections are broken off, and what workers
+    /// shared is gone.
+    pub fn restart(&mut self) -> Result<(), HostError> {
+        self.workers.iter_mut().for_each(|worker| worker.vanish(&mut self.proxy));
+        self.proxy.forget();
+        let (filter, proxy) = (&self.filter, &mut self.proxy);
+        self.workers.iter_mut().try_for_each(|worker| worker.renew(filter, proxy))?;
         self.tidy();
         Ok(())
     }
@@ -333,6 +345,16 @@ impl Gateway {
     /// The same of a request that is over, which is forgotten then; `None` while it goes on.
     pub fn take(&mut self, id: StreamId) -> Option<Exchange> {
         self.proxy.finished.remove(&id)
+    }
+
+    /// Callouts that nobody waits for any more, be they answered or cancelled, since this was asked last: workers and tokens.
+    pub fn take_gone(&mut self) -> Vec<(usize, u32)> {
+        std::mem::take(&mut self.proxy.gone)
+    }
+
+    /// Requests of which something new can be seen since this was asked last; some stand there twice.
+    pub fn take_touched(&mut self) -> Vec<StreamId> {
+        std::mem::take(&mut self.proxy.touched)
     }
 
     /// Requests that are not over.

@@ -109,6 +109,10 @@ pub(crate) struct Proxy {
     pub(crate) costs: Option<Vec<Callback>>,
     pub(crate) finished: HashMap<StreamId, Exchange>,
     pub(crate) just_finished: Vec<StreamId>,
+    /// Callouts that nobody waits for any more, by worker and token, since this was asked last.
+    pub(crate) gone: Vec<(usize, u32)>,
+    /// Streams of which something new can be seen since this was asked last.
+    pub(crate) touched: Vec<StreamId>,
     events: BinaryHeap<Reverse<Planned>>,
     planned: u64,
     pub(crate) seed: u64,
@@ -138,6 +142,8 @@ impl Proxy {
             costs: None,
             finished: HashMap::new(),
             just_finished: Vec::new(),
+            gone: Vec::new(),
+            touched: Vec::new(),
             events: BinaryHeap::new(),
             planned: 0,
             seed: 0,
@@ -177,6 +183,7 @@ impl Proxy {
     /// Keeps what became of a stream that is over.
     pub(crate) fn finish(&mut self, id: StreamId, exchange: Exchange) {
         self.progress += 1;
+        self.touched.push(id);
         self.finished.insert(id, exchange);
         self.just_finished.push(id);
     }

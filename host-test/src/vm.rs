@@ -210,6 +210,7 @@ impl Vm {
         let Some(context) = state.callouts.get(&token).map(|callout| callout.context) else { return Ok(false) };
         if last {
             state.callouts.remove(&token);
+            proxy.gone.push((state.worker, token));
         }
         self.tell(proxy, context, token, answer)?;
         Ok(true)

@@ -40,6 +40,11 @@ impl Worker {
         Ok(worker)
     }
 
+    /// A worker without a filter, which answers every request 503.
+    pub(crate) fn closed(index: usize) -> Self {
+        Worker { index, vm: None, root: 0, vms: 0, failed_at: u64::MAX - BACK_OFF }
+    }
+
     /// Makes a VM in place of the one that was there.
     pub(crate) fn renew(&mut self, filter: &Filter, proxy: &mut Box<Proxy>) -> Result<(), HostError> {
         self.vms += 1;
@@ -93,14 +98,24 @@ impl Worker {
         result.ok()
     }
 
-    /// The VM is gone: all of its streams end.
+    /// The VM is gone: all of its streams end in the proxy's own answer.
     pub(crate) fn fail(&mut self, proxy: &mut Box<Proxy>) {
+        self.end(proxy, refuse);
+    }
+
+    /// The process is gone: so are its connections.
+    pub(crate) fn vanish(&mut self, proxy: &mut Box<Proxy>) {
+        self.end(proxy, |exchange, _| (exchange.over, exchange.reset) = (true, true));
+    }
+
+    fn end(&mut self, proxy: &mut Box<Proxy>, ended: impl Fn(&mut Exchange, u64)) {
         self.failed_at = proxy.now;
         let Some(mut vm) = self.vm.take() else { return };
+        proxy.gone.extend(vm.state().callouts.values().map(|callout| (callout.worker, callout.token)));
         let mut streams: Vec<(u32, Stream)> = vm.state().streams.drain().collect();
         streams.sort_by_key(|(context, _)| *context);
         for (_, Stream { id, mut exchange, .. }) in streams {
-            refuse(&mut exchange, proxy.now);
+            ended(&mut exchange, proxy.now);
             proxy.finish(id, exchange);
         }
     }

@@ -168,7 +168,9 @@ pub(crate) fn kept(name: &str) -> Option<Vec<u8>> {
 
 /// Keeps something for the next VM. The last one to write wins, and whoever reads it verifies it.
 pub(crate) fn keep(name: &str, value: &[u8]) {
-    let _kept = hostcalls::set_shared_data(name, Some(value), None);
+    // ngx_wasm_module replaces nothing without its version.
+    let version = hostcalls::get_shared_data(name).ok().and_then(|(_, version)| version);
+    let _kept = hostcalls::set_shared_data(name, Some(value), version);
 }
 
 /// The answer to the callout that is being told of. A reset comes without headers, and what is longer than any answer of

@@ -5,6 +5,8 @@
 //! the VM anew.
 
 mod host;
+#[cfg(feature = "trap")]
+mod trap;
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -92,7 +94,7 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New, bodiless: false, listing: false }))
+        Some(Box::new(Stream { id, shared: self.gate.clone(), phase: Phase::New, bodiless: false, listing: None }))
     }
 
     fn get_type(&self) -> Option<ContextType> {
@@ -165,8 +167,8 @@ struct Stream {
     phase: Phase,
     /// Judged as a request without a body, which must not have one then.
     bodiless: bool,
-    /// The answer is a list of tools, which is kept until it is whole.
-    listing: bool,
+    /// The answer is a list of tools, which is kept until it is whole; so many bytes of it have come.
+    listing: Option<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,6 +193,14 @@ impl Stream {
         self.phase = Phase::Answered;
         host::reply_unable();
         Action::Pause
+    }
+
+    /// Puts what the agent may see in place of a list that has come whole.
+    fn filter_list(&mut self, shared: &Shared) {
+        let Some(size) = self.listing.take() else { return };
+        let body = host::response_body(size);
+        let other = shared.gate.borrow_mut().list(host::now(), self.id, &body);
+        other.iter().for_each(|other| host::set_response_body(other, size));
     }
 
     /// Carries a step out and says what the host is to do with the request.
@@ -241,6 +251,8 @@ impl Context for Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, end: bool) -> Action {
+        #[cfg(feature = "trap")]
+        trap::spring();
         let Some(shared) = self.shared.clone() else {
             return self.give_up();
         };
@@ -315,37 +327,37 @@ impl HttpContext for Stream {
     }
 
     fn on_http_response_headers(&mut self, _count: usize, end: bool) -> Action {
-        if let Some(shared) = &self.shared {
-            let (awaited, list) = {
-                let gate = shared.gate.borrow();
-                (gate.awaits_response(self.id), gate.awaits_list(self.id))
-            };
-            if awaited {
-                let status = host::upstream_status();
-                shared.gate.borrow_mut().response(self.id, status);
-            }
-            if list && !end {
-                let (status, content_type, encoded) = host::answers_list();
-                self.listing = shared.gate.borrow_mut().list_head(self.id, status, content_type.as_deref(), encoded);
-                if self.listing {
-                    host::forget_body_headers();
-                }
+        let Some(shared) = self.shared.as_ref().filter(|shared| shared.gate.borrow().awaits_answer(self.id)) else {
+            return Action::Continue;
+        };
+        if shared.gate.borrow().awaits_response(self.id) {
+            let status = host::upstream_status();
+            shared.gate.borrow_mut().response(self.id, status);
+        }
+        if !end && shared.gate.borrow().awaits_list(self.id) {
+            let (status, content_type, encoded) = host::answers_list();
+            if shared.gate.borrow_mut().list_head(self.id, status, content_type.as_deref(), encoded) {
+                self.listing = Some(0);
+                host::forget_body_headers();
             }
         }
         Action::Continue
     }
 
     fn on_http_response_body(&mut self, size: usize, end: bool) -> Action {
-        let Some(shared) = self.shared.clone().filter(|_| self.listing) else { return Action::Continue };
-        self.listing = shared.gate.borrow_mut().list_so_far(self.id, size);
-        if self.listing && !end {
+        let Some(shared) = self.shared.clone().filter(|_| self.listing.is_some()) else { return Action::Continue };
+        self.listing = shared.gate.borrow_mut().list_so_far(self.id, size).then_some(size);
+        if self.listing.is_some() && !end {
             return Action::Pause;
         }
-        if self.listing {
-            self.listing = false;
-            let body = host::response_body(size);
-            let other = shared.gate.borrow_mut().list(host::now(), self.id, &body);
-            other.iter().for_each(|other| host::set_response_body(other, size));
+        self.filter_list(&shared);
+        Action::Continue
+    }
+
+    /// Where trailers follow, no part of the body was its last.
+    fn on_http_response_trailers(&mut self, _count: usize) -> Action {
+        if let Some(shared) = self.shared.clone() {
+            self.filter_list(&shared);
         }
         Action::Continue
     }

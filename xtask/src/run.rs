@@ -102,6 +102,13 @@ pub(crate) fn build_filter(workspace: &Workspace, package: &str) -> Result<()> {
     succeed(&mut cargo_in(&workspace.root, &arguments))
 }
 
+/// Builds the filter for the test of one that crashes; it lies in a folder of its own.
+pub(crate) fn build_trap(workspace: &Workspace) -> Result<()> {
+    let arguments =
+        ["build", "--package", "holdgate-plugin", "--features", "trap", "--profile", "wasm-trap", "--target"];
+    succeed(&mut cargo_in(&workspace.root, &[&arguments[..], &["wasm32-wasip1"]].concat()))
+}
+
 /// Takes the filters out of `--workspace`: they link against a proxy-wasm host.
 pub(crate) const NATIVE: [&str; 6] =
     ["--exclude", "holdgate-plugin", "--exclude", "holdgate-noop", "--exclude", "holdgate-verify"];

@@ -49,7 +49,11 @@ fn run_with(tools: &Tools, count: &mut Count) {
     count_step(count, "clippy of the filters", || cargo(&wasm));
     count_step(count, "tidy", tidy::run);
     count_step(count, "fuzz targets, some seconds each", || fuzz::run(5));
-    let build = || run::build(&tools.workspace).and_then(|()| run::build_filter(&tools.workspace, "holdgate-verify"));
+    let build = || {
+        run::build(&tools.workspace)?;
+        run::build_filter(&tools.workspace, "holdgate-verify")?;
+        run::build_trap(&tools.workspace)
+    };
     if step("build of the filters and the binaries", build).is_none() {
         count.failed += 1;
         return;

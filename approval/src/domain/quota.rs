@@ -1,4 +1,5 @@
-//! Quotas: how many holds an agent, an owner or a rule may have open, and how many may be opened in an hour.
+//! Quotas: how many holds an agent, an owner or a rule may have open, how many may be opened in an hour, and how often
+//! they may be joined.
 
 use std::str::FromStr;
 
@@ -34,7 +35,14 @@ pub struct Quotas {
     pub agent: Quota,
     pub owner: Quota,
     pub rule: Quota,
+    /// How often an agent may join pending holds in an hour.
+    pub joins: u64,
+    /// How many tries may wait on one hold at once.
+    pub waiting: u64,
 }
+
+/// For how many seconds a try that asked for a hold counts as one that waits, unless its agent hangs up before.
+pub const WAITS: u64 = 60;
 
 impl Default for Quotas {
     /// What reviewers can bear; an agent that runs wild is stopped by its own quota, before it takes up its owner's.
@@ -43,15 +51,22 @@ impl Default for Quotas {
             agent: Quota { open: 100, hour: 200 },
             owner: Quota { open: 500, hour: 1000 },
             rule: Quota { open: 1000, hour: 2000 },
+            // A try each second, be it the next for one hold or for several: gateways let no agent ask more often.
+            joins: 3600,
+            waiting: 64,
         }
     }
 }
 
-/// A limit by name: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+/// A limit that has a name: on the holds of a subject, or on tries that join one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limit {
-    pub subject: Subject,
-    pub span: Span,
+pub enum Limit {
+    /// `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+    Holds(Subject, Span),
+    /// `agent.joins`: how often an agent joined pending holds in the last hour, to the minute.
+    Joins,
+    /// `hold.waiting`: tries that wait on one hold, which are those of the last [`WAITS`] seconds.
+    Waiting,
 }
 
 impl Subject {
@@ -67,19 +82,22 @@ impl Subject {
 impl Limit {
     /// The name on the wire and on the command line.
     pub fn as_str(self) -> &'static str {
-        match (self.subject, self.span) {
-            (Subject::Agent, Span::Open) => "agent.open",
-            (Subject::Agent, Span::Hour) => "agent.hour",
-            (Subject::Owner, Span::Open) => "owner.open",
-            (Subject::Owner, Span::Hour) => "owner.hour",
-            (Subject::Rule, Span::Open) => "rule.open",
-            (Subject::Rule, Span::Hour) => "rule.hour",
+        match self {
+            Limit::Holds(Subject::Agent, Span::Open) => "agent.open",
+            Limit::Holds(Subject::Agent, Span::Hour) => "agent.hour",
+            Limit::Holds(Subject::Owner, Span::Open) => "owner.open",
+            Limit::Holds(Subject::Owner, Span::Hour) => "owner.hour",
+            Limit::Holds(Subject::Rule, Span::Open) => "rule.open",
+            Limit::Holds(Subject::Rule, Span::Hour) => "rule.hour",
+            Limit::Joins => "agent.joins",
+            Limit::Waiting => "hold.waiting",
         }
     }
 
     fn all() -> impl Iterator<Item = Limit> {
         let subjects = [Subject::Agent, Subject::Owner, Subject::Rule];
-        subjects.into_iter().flat_map(|subject| [Span::Open, Span::Hour].map(|span| Limit { subject, span }))
+        let holds = subjects.into_iter().flat_map(|subject| [Span::Open, Span::Hour].map(|span| (subject, span)));
+        holds.map(|(subject, span)| Limit::Holds(subject, span)).chain([Limit::Joins, Limit::Waiting])
     }
 }
 
@@ -95,12 +113,17 @@ impl Quotas {
     /// The quotas with one limit set.
     #[must_use]
     pub fn with(mut self, setting: Setting) -> Self {
-        let quota = match setting.limit.subject {
+        let (subject, span) = match setting.limit {
+            Limit::Joins => return Quotas { joins: setting.most, ..self },
+            Limit::Waiting => return Quotas { waiting: setting.most, ..self },
+            Limit::Holds(subject, span) => (subject, span),
+        };
+        let quota = match subject {
             Subject::Agent => &mut self.agent,
             Subject::Owner => &mut self.owner,
             Subject::Rule => &mut self.rule,
         };
-        match setting.limit.span {
+        match span {
             Span::Open => quota.open = setting.most,
             Span::Hour => quota.hour = setting.most,
         }
@@ -117,7 +140,9 @@ pub struct Setting {
 
 /// The text is not `NAME=NUMBER` with the name of a limit.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("use NAME=NUMBER, where NAME is `agent`, `owner` or `rule`, then `.open` or `.hour`")]
+#[error(
+    "use NAME=NUMBER, where NAME is `agent`, `owner` or `rule`, then `.open` or `.hour`; or `agent.joins`, `hold.waiting`"
+)]
 pub struct SettingError;
 
 impl FromStr for Setting {
@@ -132,9 +157,7 @@ impl FromStr for Setting {
 
 /// Under which names a hold of this agent and these rules is counted.
 pub fn counted(agent: &Agent, rules: &[RuleRef]) -> Vec<(Subject, String)> {
-    let pair = |iss: &str, name: &str| serde_json::json!([iss, name]).to_string();
-    let caller = agent.caller();
-    let mut names = vec![(Subject::Agent, pair(&caller.iss, &caller.sub))];
+    let mut names = vec![(Subject::Agent, agent_name(agent))];
     names.extend(agent.owner.as_deref().map(|owner| {
         // Groups are the directory's, whoever issued the token.
         let group = owner.starts_with("group/");
@@ -142,4 +165,14 @@ pub fn counted(agent: &Agent, rules: &[RuleRef]) -> Vec<(Subject, String)> {
     }));
     names.extend(rules.iter().map(|rule| (Subject::Rule, rule.id.clone())));
     names
+}
+
+/// Under which name what an agent does is counted.
+pub fn agent_name(agent: &Agent) -> String {
+    let caller = agent.caller();
+    pair(&caller.iss, &caller.sub)
+}
+
+fn pair(iss: &str, name: &str) -> String {
+    serde_json::json!([iss, name]).to_string()
 }

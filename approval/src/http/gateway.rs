@@ -12,8 +12,8 @@ use holdgate_protocol::{
     Hash,
     audit::{AuditAnswer, AuditBatch},
     gateway::{
-        Detach, FeedPage, HoldAnswer, MAX_BATCH, OpenHold, Outcomes, RedemptionAnswers, Redemptions, StateAnswer,
-        TaskAnswer,
+        Detach, FeedPage, HoldAnswer, MAX_BATCH, MAX_HELD_BODY, MAX_OPEN_HOLD, OpenHold, Outcomes, RedemptionAnswers,
+        Redemptions, StateAnswer, TaskAnswer,
     },
 };
 use serde::Deserialize;
@@ -32,7 +32,12 @@ use crate::{
 };
 
 /// `POST /v1/holds`
-pub async fn open(gateway: Gateway, State(app): State<App>, Body(ask): Body<OpenHold>) -> Result<Response, Failure> {
+pub async fn open(
+    gateway: Gateway,
+    State(app): State<App>,
+    ask: Result<Body<OpenHold>, Failure>,
+) -> Result<Response, Failure> {
+    let Body(ask) = ask.map_err(what_to_mend)?;
     let opened = app.service.open_hold(&gateway.group, ask).await?;
     let hold = opened.hold;
     if opened.how == How::New {
@@ -56,6 +61,18 @@ pub async fn open(gateway: Gateway, State(app): State<App>, Body(ask): Body<Open
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
     Ok(response)
+}
+
+/// A hold that does not fit is refused each time: only whoever runs the gateway can change that.
+fn what_to_mend(failure: Failure) -> Failure {
+    if failure.status != StatusCode::PAYLOAD_TOO_LARGE {
+        return failure;
+    }
+    let detail = format!(
+        "a hold has at most {MAX_OPEN_HOLD} bytes, for a request with a body of at most {MAX_HELD_BODY}; lower `max_body` \
+         in the filter's configuration, or the size of heads that the proxy lets in"
+    );
+    Failure { detail, ..failure }
 }
 
 /// `POST /v1/redemptions`

@@ -10,11 +10,11 @@ use axum::{
     routing::{MethodRouter, get, post, put},
 };
 
-use holdgate_protocol::audit::MAX_BYTES;
+use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
 use super::{App, error::Failure, gateway, pages, people, session};
 
-/// The largest body that is read, in bytes: a captured body of 1 MiB in base64 with room for the rest.
+/// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
 /// The largest form of the console, in bytes: 5000 holds and a reason.
@@ -40,7 +40,7 @@ fn on_post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Ro
 
 /// A route with a limit of its own for the body. A form sends no more than its list and a reason; few bytes make many
 /// fields, and those take memory.
-fn on_small<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
+fn on_limited<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
     Route { method: "post", path, handler: post(handler).layer(DefaultBodyLimit::max(limit)) }
 }
 
@@ -51,11 +51,11 @@ fn on_put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Rou
 /// What gateways may ask.
 pub fn gateway_routes() -> Vec<Route> {
     vec![
-        on_post("/v1/holds", gateway::open),
+        on_limited("/v1/holds", MAX_OPEN_HOLD, gateway::open),
         on_post("/v1/redemptions", gateway::redeem),
         on_post("/v1/outcomes", gateway::outcomes),
         on_post("/v1/detach", gateway::detach),
-        on_small("/v1/audit", MAX_BYTES, gateway::audit),
+        on_limited("/v1/audit", MAX_BYTES, gateway::audit),
         on_get("/v1/feed", gateway::feed),
         on_get("/v1/state", gateway::state),
         on_get("/v1/bundles/{rev}", gateway::bundle),
@@ -69,13 +69,13 @@ pub fn people_routes() -> Vec<Route> {
     vec![
         on_get("/", pages::home),
         on_get("/signin", pages::sign_in_form),
-        on_small("/signin", MAX_SIGN_IN, pages::sign_in),
-        on_small("/signout", MAX_SIGN_IN, pages::sign_out),
+        on_limited("/signin", MAX_SIGN_IN, pages::sign_in),
+        on_limited("/signout", MAX_SIGN_IN, pages::sign_out),
         on_get("/holds", pages::list),
-        on_small("/holds/decisions", MAX_FORM, pages::decide_many),
+        on_limited("/holds/decisions", MAX_FORM, pages::decide_many),
         on_get("/holds/{id}", pages::detail),
-        on_small("/holds/{id}/decisions", MAX_FORM, pages::decide),
-        on_small("/holds/{id}/revoke", MAX_FORM, pages::revoke),
+        on_limited("/holds/{id}/decisions", MAX_FORM, pages::decide),
+        on_limited("/holds/{id}/revoke", MAX_FORM, pages::revoke),
         on_get("/api/session", people::session),
         on_get("/api/holds", people::list),
         on_get("/api/holds/{id}", people::detail),

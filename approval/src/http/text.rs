@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 
-/// The most bytes of a body that a page shows: all that a filter captures (`max_body`), since it is approved by this page.
+/// The most bytes of a body that a page shows: all that a filter captures unless its `max_body` is raised, since it is approved
+/// by this page. What is left of a larger one is counted there, and stands in `/api/holds/{id}`.
 const MAX_BODY: usize = 1024 * 1024;
 
 /// The most bytes of a JSON body that is laid out anew; beyond that its text is shown as it came.

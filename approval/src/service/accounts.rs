@@ -220,7 +220,7 @@ impl Command for StartSession {
         let data = json!({"person": self.session.person.id});
         let event =
             Event { time: self.session.signed_in_at, kind: "person.signed_in", hold: None, decided_by: None, data };
-        tx.record(event).await
+        tx.record(event)
     }
 }
 
@@ -238,7 +238,7 @@ impl Command for NoteFailure {
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
         let data = json!({"person": self.person, "failures": self.failures});
         let kind = "person.sign_in_failed";
-        tx.record(Event { time: self.now, kind, hold: None, decided_by: None, data }).await
+        tx.record(Event { time: self.now, kind, hold: None, decided_by: None, data })
     }
 }
 
@@ -255,7 +255,7 @@ impl Command for EndSession {
         if let Some(session) = people::session(tx, &self.token, self.now).await? {
             let data = json!({"person": session.person.id});
             let event = Event { time: self.now, kind: "person.signed_out", hold: None, decided_by: None, data };
-            tx.record(event).await?;
+            tx.record(event)?;
         }
         tx.delete_session(&self.token).await
     }
@@ -278,7 +278,7 @@ impl Command for SetPassword {
         if known {
             let data = json!({"person": self.person});
             let event = Event { time: self.now, kind: "person.password_set", hold: None, decided_by: None, data };
-            tx.record(event).await?;
+            tx.record(event)?;
         }
         Ok(known)
     }

@@ -21,7 +21,7 @@ pub enum AuditError {
     Store(#[from] StoreError),
     #[error("{0}")]
     Refused(&'static str),
-    #[error("numbers {from} to {to} of `{vm_epoch}` came before with other records")]
+    #[error("numbers {from} to {to} of `{vm_epoch}` came before with other records, or are not awaited any more")]
     Conflict { vm_epoch: String, from: u64, to: u64 },
 }
 
@@ -134,7 +134,7 @@ impl Command for Keep {
             "group": group, "vm_epoch": vm_epoch, "from_seq": from, "to_seq": to, "dropped": dropped,
             "records": records.len(), "hash": hash,
         });
-        tx.record(Event { time: now, kind: "audit.batch", hold: None, decided_by: None, data }).await?;
+        tx.record(Event { time: now, kind: "audit.batch", hold: None, decided_by: None, data })?;
         Ok(Lost { missing: missing + inside, dropped })
     }
 }

@@ -33,7 +33,7 @@ impl Command for AddCredential {
                 for retired in tx.add_gateway(name, &self.hash, time).await? {
                     let data = data(&fingerprint(&retired));
                     let event = Event { time, kind: "gateway.retired", hold: None, decided_by: None, data };
-                    tx.record(event).await?;
+                    tx.record(event)?;
                 }
                 "gateway.added"
             }
@@ -43,7 +43,7 @@ impl Command for AddCredential {
             }
         };
         let data = data(&fingerprint(&self.hash));
-        tx.record(Event { time, kind, hold: None, decided_by: None, data }).await
+        tx.record(Event { time, kind, hold: None, decided_by: None, data })
     }
 }
 

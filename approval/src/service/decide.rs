@@ -1,14 +1,14 @@
 //! Reviewers' decisions, one or thousands in one transaction, and taking back what was not used yet.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
-use holdgate_protocol::{Agent, Hash, gateway::HoldState};
+use holdgate_protocol::{Hash, gateway::HoldState};
 use serde_json::{Value, json};
 
-use super::{Service, accountability, expire_if_overdue, transition};
+use super::{Service, Step, accountability, overdue, transitions};
 use crate::{
     domain::{
         Accountability, Approval, Ballot, Cause, Change, DecidedBy, Hold, Refusal, Reviewer, Ruling, Stage, Verdict,
@@ -80,12 +80,20 @@ struct DecideAll {
     now: u64,
 }
 
-/// What is the same for all items of a batch is looked up once.
+/// Holds, reviewers and who answers for agents are looked up once for all items, and what becomes of the holds is written
+/// once: each item is judged by what those before it have left.
 struct Decide {
     session: Session,
     now: u64,
-    roles: HashMap<String, BTreeSet<String>>,
+    /// As they are after the items so far.
+    holds: HashMap<String, Hold>,
+    /// The approvals so far of holds that need more than one.
+    approvals: HashMap<String, Vec<Approval>>,
+    /// By policy.
+    reviewers: HashMap<String, Reviewer>,
     known: HashMap<Hash, Accountability>,
+    decisions: Vec<(String, Decision)>,
+    steps: Vec<Step>,
 }
 
 impl Command for DecideAll {
@@ -95,99 +103,103 @@ impl Command for DecideAll {
     async fn run(self, tx: &mut Tx) -> Result<Self::Answer, DecideError> {
         let DecideAll { token, items, now } = self;
         let session = people::session(tx, &token, now).await?.ok_or(DecideError::SessionEnded)?;
-        let mut decide = Decide { session, now, roles: HashMap::new(), known: HashMap::new() };
+        let mut decide = Decide::of(tx, session, &items, now).await?;
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
-            // A refusal comes before the first write of its item; a failure of the store undoes the whole batch.
+            // A refusal leaves nothing of its item; a failure of the store undoes the whole batch.
             match decide.one(tx, item).await {
                 Err(DecideError::Store(error)) => return Err(error.into()),
                 answer => answers.push(answer),
             }
         }
+        tx.insert_decisions(&decide.decisions).await?;
+        transitions(tx, &decide.steps, now).await?;
         Ok(answers)
     }
 }
 
 impl Decide {
+    async fn of(tx: &mut Tx, session: Session, items: &[Item], now: u64) -> Result<Self, StoreError> {
+        let ids: BTreeSet<&str> = items.iter().map(|item| item.hold.as_str()).collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let holds = holds::find_all(tx, &ids).await?;
+        let several: Vec<&str> =
+            holds.values().filter(|hold| needs_several(hold)).map(|hold| &*hold.terms.id).collect();
+        let approvals = holds::approvals(tx, &several).await?;
+        let (reviewers, known, decisions, steps) = Default::default();
+        Ok(Decide { session, now, holds, approvals, reviewers, known, decisions, steps })
+    }
+
     async fn one(&mut self, tx: &mut Tx, item: Item) -> Result<Hold, DecideError> {
         let Item { hold: id, verdict, reason } = item;
         check_reason(&reason)?;
         let now = self.now;
-        let mut hold = holds::find(tx, &id).await?.ok_or(DecideError::NotFound(id))?;
-        hold = expire_if_overdue(tx, hold, now).await?;
+        let Some(hold) = self.holds.get(&id).cloned() else { return Err(DecideError::NotFound(id)) };
+        let hold = self.expire_if_overdue(hold);
         let Stage::Pending(pending) = hold.stage.clone() else {
             return Err(DecideError::NotPending(hold.stage.state()));
         };
-        let reviewer = self.reviewer(tx, &hold).await?;
-        let accountable = self.accountable(tx, &hold.terms.agent, hold.terms.agent_key).await?;
-        let earlier = earlier(tx, &hold).await?;
+        let reviewer = match self.reviewers.entry(hold.terms.policy.id.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                let person = self.session.person.id.clone();
+                let roles = people::roles(tx, &person, place.key(), now).await?;
+                place.insert(Reviewer { person, roles, signed_in_at: self.session.signed_in_at })
+            }
+        };
+        let accountable = match self.known.entry(hold.terms.agent_key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(accountability(tx, &hold.terms.agent).await?),
+        };
+        let earlier = self.approvals.get(&id).map_or(&[][..], Vec::as_slice);
         let ballot = Ballot { verdict, reason: &reason };
-        let ruling =
-            decision::decide(pending, &hold.terms.requirement, &accountable, &earlier, &reviewer, ballot, now)?;
+        let ruling = decision::decide(pending, &hold.terms.requirement, accountable, earlier, reviewer, ballot, now)?;
         let (role, change, factors) = match ruling {
             Ruling::Counted { role, .. } => (role, None, None),
             Ruling::Denied { role } => (role, Some(Stage::Denied), None),
             Ruling::Approved { approved, role, factors } => (role, Some(Stage::Approved(approved)), Some(factors)),
         };
-        let person = reviewer.person.clone();
         let data = json!({
-            "person": person, "verdict": verdict, "role": role, "reason": &*reason, "factors": factors,
+            "person": reviewer.person, "verdict": verdict, "role": role, "reason": &*reason, "factors": factors,
             "signed_in_at": reviewer.signed_in_at,
         });
         let kept = Decision {
-            person,
+            person: reviewer.person.clone(),
             name: String::new(),
             verdict,
             role,
-            roles: reviewer.roles,
+            roles: reviewer.roles.clone(),
             reason: reason.to_string(),
             signed_in_at: reviewer.signed_in_at,
             decided_at: now,
         };
-        tx.insert_decision(&hold.terms.id, &kept).await?;
-        match change {
-            Some(stage) => {
-                let change = Change { stage, decided_by: DecidedBy::Human };
-                transition(tx, &hold, &change, now, data).await?;
-                Ok(Hold { stage: change.stage, since: now, ..hold })
-            }
-            None => {
-                let id = Some(hold.terms.id.as_str());
-                let by = Some(DecidedBy::Human);
-                tx.record(Event { time: now, kind: "hold.approval", hold: id, decided_by: by, data }).await?;
-                Ok(hold)
-            }
-        }
+        let approval = kept.approval();
+        self.decisions.push((id.clone(), kept));
+        let Some(stage) = change else {
+            self.approvals.entry(id.clone()).or_default().extend(approval);
+            let by = Some(DecidedBy::Human);
+            tx.record(Event { time: now, kind: "hold.approval", hold: Some(&id), decided_by: by, data })?;
+            return Ok(hold);
+        };
+        let after = Hold { stage: stage.clone(), since: now, ..hold.clone() };
+        self.steps.push(Step { hold, change: Change { stage, decided_by: DecidedBy::Human }, data });
+        self.holds.insert(id, after.clone());
+        Ok(after)
     }
 
-    async fn reviewer(&mut self, tx: &mut Tx, hold: &Hold) -> Result<Reviewer, StoreError> {
-        let policy = &hold.terms.policy.id;
-        let person = &self.session.person.id;
-        if !self.roles.contains_key(policy) {
-            let roles = people::roles(tx, person, policy, self.now).await?;
-            self.roles.insert(policy.clone(), roles);
-        }
-        let roles = self.roles.get(policy).cloned().unwrap_or_default();
-        Ok(Reviewer { person: person.clone(), roles, signed_in_at: self.session.signed_in_at })
-    }
-
-    async fn accountable(&mut self, tx: &mut Tx, agent: &Agent, key: Hash) -> Result<Accountability, StoreError> {
-        if let Some(known) = self.known.get(&key) {
-            return Ok(known.clone());
-        }
-        let found = accountability(tx, agent).await?;
-        self.known.insert(key, found.clone());
-        Ok(found)
+    fn expire_if_overdue(&mut self, hold: Hold) -> Hold {
+        let Some(step) = overdue(&hold, self.now) else { return hold };
+        self.steps.push(step);
+        let expired = hold.at(self.now);
+        self.holds.insert(expired.terms.id.clone(), expired.clone());
+        expired
     }
 }
 
-/// The approvals so far; a requirement of one approval has none while it is pending.
-async fn earlier(tx: &mut Tx, hold: &Hold) -> Result<Vec<Approval>, StoreError> {
+/// Whether a pending hold may have approvals already: one that needs a single one has none.
+fn needs_several(hold: &Hold) -> bool {
     let needed: u64 = hold.terms.requirement.factors.iter().map(|factor| u64::from(factor.approvals)).sum();
-    if needed <= 1 {
-        return Ok(Vec::new());
-    }
-    Ok(holds::decisions(tx, &hold.terms.id).await?.iter().filter_map(Decision::approval).collect())
+    needed > 1 && matches!(hold.stage, Stage::Pending(_))
 }
 
 struct Revoke {
@@ -215,7 +227,8 @@ impl Command for Revoke {
         let change = change.map_err(|ended| DecideError::NotPending(ended.state()))?;
         let data: Value = json!({"person": reviewer.person, "role": role, "reason": reason,
                                  "signed_in_at": reviewer.signed_in_at});
-        transition(tx, &hold, &change, now, data).await?;
-        Ok(Hold { stage: change.stage, since: now, ..hold })
+        let after = Hold { stage: change.stage.clone(), since: now, ..hold.clone() };
+        transitions(tx, &[Step { hold, change, data }], now).await?;
+        Ok(after)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Service, expire_if_overdue, open::KEYS_KEPT};
+use super::{Service, Step, open::KEYS_KEPT, transitions};
 use crate::store::{Command, StoreError, Tx, holds};
 
 /// Holds that end in one transaction, so that nobody waits long behind them.
@@ -10,9 +10,6 @@ const BATCH: u32 = 250;
 
 /// Feed items that are kept; a gateway that is further behind takes a new snapshot.
 pub const FEED_KEPT: u64 = 100_000;
-
-/// How long what was captured of a request is kept after its hold has ended, in seconds: 30 days.
-pub const CAPTURES_KEPT: u64 = 30 * 24 * 60 * 60;
 
 /// How often is looked for what was kept long enough, in seconds.
 const FORGET_EVERY: u64 = 60 * 60;
@@ -29,9 +26,8 @@ impl Command for Expire {
     async fn run(self, tx: &mut Tx) -> Result<usize, StoreError> {
         let overdue = holds::overdue(tx, self.now, BATCH).await?;
         let count = overdue.len();
-        for hold in overdue {
-            expire_if_overdue(tx, hold, self.now).await?;
-        }
+        let steps: Vec<Step> = overdue.iter().filter_map(|hold| super::overdue(hold, self.now)).collect();
+        transitions(tx, &steps, self.now).await?;
         Ok(count)
     }
 }
@@ -64,33 +60,50 @@ impl Command for PruneQuotas {
     }
 }
 
-/// Forgets the names that agents gave to requests whose holds ended long ago; says how many.
-struct ForgetKeys {
-    /// Of holds that ended at or before this.
+/// What is deleted when its time is over.
+#[derive(Clone, Copy, Debug)]
+enum Old {
+    /// What was captured of holds that ended.
+    Captures,
+    /// The names that agents gave to requests whose holds ended.
+    Keys,
+    /// Tries that were not heard of since.
+    Attempts,
+    /// Batches of audit records.
+    Audit,
+    /// The numbers between them.
+    Gaps,
+}
+
+/// Deletes some of what is as old as `until` or older; says how many.
+struct Delete {
+    old: Old,
     until: u64,
 }
 
-impl Command for ForgetKeys {
+impl Command for Delete {
     type Answer = u64;
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
-        tx.forget_keys(self.until, BATCH).await
+        let (until, limit) = (self.until, self.old.at_once());
+        match self.old {
+            Old::Captures => tx.delete_captures(until, limit).await,
+            Old::Keys => tx.forget_keys(until, limit).await,
+            Old::Attempts => tx.delete_attempts(until, limit).await,
+            Old::Audit => tx.delete_batches(until, limit).await,
+            Old::Gaps => tx.delete_gaps(until, limit).await,
+        }
     }
 }
 
-/// Deletes what was captured of holds that ended long ago; says of how many.
-pub struct DeleteCaptures {
-    /// Of holds that ended at or before this.
-    pub until: u64,
-}
-
-impl Command for DeleteCaptures {
-    type Answer = u64;
-    type Error = StoreError;
-
-    async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
-        tx.delete_captures(self.until, BATCH).await
+impl Old {
+    /// How many go in one transaction. What is deleted is overwritten, and one batch of records can be 256 KiB.
+    fn at_once(self) -> u32 {
+        match self {
+            Old::Audit => BATCH / 10,
+            _ => BATCH,
+        }
     }
 }
 
@@ -108,30 +121,31 @@ impl Service {
         }
     }
 
-    /// Deletes the captures whose time is over.
-    pub async fn delete_captures(&self) -> Result<(), StoreError> {
-        let Some(until) = self.now().checked_sub(CAPTURES_KEPT) else { return Ok(()) };
-        let mut deleted = 0;
-        loop {
-            let some = self.store.write(DeleteCaptures { until }).await?;
-            deleted += some;
-            if some < u64::from(BATCH) {
-                break;
-            }
-        }
-        if deleted > 0 {
-            tracing::info!(deleted, "captured requests were deleted because their time was over");
+    /// Deletes all whose time is over: captures, attempts, audit records, idempotency keys and the minutes of quotas.
+    pub async fn forget(&self) -> Result<(), StoreError> {
+        let kept = self.settings.retention;
+        self.store.write(PruneQuotas { now: self.now() }).await?;
+        self.delete(Old::Keys, KEYS_KEPT).await?;
+        let captures = self.delete(Old::Captures, kept.captures).await?;
+        let attempts = self.delete(Old::Attempts, kept.attempts).await?;
+        let batches = self.delete(Old::Audit, kept.audit).await?;
+        self.delete(Old::Gaps, kept.audit).await?;
+        if captures + batches > 0 {
+            tracing::info!(captures, batches, attempts, "what was kept long enough was deleted");
         }
         Ok(())
     }
 
-    /// Forgets what counts or is remembered for a while only: idempotency keys, and the minutes of quotas.
-    pub async fn forget(&self) -> Result<(), StoreError> {
-        let now = self.now();
-        self.store.write(PruneQuotas { now }).await?;
-        let Some(until) = now.checked_sub(KEYS_KEPT) else { return Ok(()) };
-        while self.store.write(ForgetKeys { until }).await? >= u64::from(BATCH) {}
-        Ok(())
+    async fn delete(&self, old: Old, kept: u64) -> Result<u64, StoreError> {
+        let Some(until) = self.now().checked_sub(kept) else { return Ok(0) };
+        let mut deleted = 0;
+        loop {
+            let some = self.store.write(Delete { old, until }).await?;
+            deleted += some;
+            if some < u64::from(old.at_once()) {
+                return Ok(deleted);
+            }
+        }
     }
 
     /// Watches the time until it is aborted.
@@ -156,11 +170,8 @@ impl Service {
             }
             if self.now() >= forgot_at + FORGET_EVERY {
                 forgot_at = self.now();
-                if let Err(error) = self.delete_captures().await {
-                    tracing::error!(%error, "captures whose time is over could not be deleted");
-                }
                 if let Err(error) = self.forget().await {
-                    tracing::error!(%error, "keys and counts whose time is over could not be forgotten");
+                    tracing::error!(%error, "what was kept long enough could not be deleted");
                 }
             }
         }

@@ -9,12 +9,12 @@ use serde_json::json;
 use super::{Service, Settings, expire_if_overdue};
 use crate::{
     domain::{
-        DecidedBy, Hold, Terms,
-        quota::{Limit, Quotas, Span, counted},
+        DecidedBy, Hold, Stage, Terms,
+        quota::{Limit, Quotas, Span, WAITS, agent_name, counted},
     },
     random,
     store::{
-        Command, StoreError, Tx,
+        Command, StoreError, Tx, attempts,
         holds::{self, JoinKey},
         idempotency,
         ledger::Event,
@@ -76,7 +76,7 @@ pub enum OpenError {
     Suspended,
     #[error("this agent used the idempotency key for another request")]
     KeyReused,
-    #[error("too many holds: the limit `{}` is reached", .limit.as_str())]
+    #[error("too many holds or tries: the limit `{}` is reached", .limit.as_str())]
     Quota {
         limit: Limit,
         /// Seconds.
@@ -156,6 +156,9 @@ impl Command for Open {
         if let Some(found) = holds::find_open(tx, key).await? {
             let found = expire_if_overdue(tx, found, now).await?;
             if found.stage.deadline().is_some() {
+                if matches!(found.stage, Stage::Pending(_)) {
+                    check_joins(tx, &settings.quotas, &found, &ask, now).await?;
+                }
                 note(tx, &found, &ask, now).await?;
                 return Ok(Opened { hold: found, seq: tx.seq(), how: How::Joined });
             }
@@ -188,7 +191,7 @@ impl Command for Open {
         });
         let event =
             Event { time: now, kind: "hold.opened", hold: Some(&terms.id), decided_by: Some(DecidedBy::Policy), data };
-        tx.record(event).await?;
+        tx.record(event)?;
         Ok(Opened { seq: tx.seq(), hold, how: How::New })
     }
 }
@@ -218,15 +221,36 @@ async fn check_key(tx: &mut Tx, group: &str, agent_key: &Hash, ask: &OpenHold, n
 async fn check_quotas(tx: &mut Tx, quotas: &Quotas, ask: &OpenHold, now: u64) -> Result<(), OpenError> {
     for (subject, name) in counted(&ask.agent, &ask.rules) {
         let (quota, count) = (quotas.of(subject), quotas::count(tx, subject, &name, now).await?);
-        let exceeded = |span, retry_after| Err(OpenError::Quota { limit: Limit { subject, span }, retry_after });
+        let limit = |span| Limit::Holds(subject, span);
         if count.hour >= quota.hour {
-            // The minute in which the oldest of them was opened has to be an hour ago.
-            let free = count.oldest.map_or(0, |minute| (minute + quotas::WINDOW) * 60);
-            return exceeded(Span::Hour, free.saturating_sub(now).clamp(1, 60 * 60));
+            return Err(OpenError::Quota { limit: limit(Span::Hour), retry_after: until_free(count.oldest, now) });
         }
         if count.open >= quota.open {
-            return exceeded(Span::Open, RETRY_OPEN);
+            return Err(OpenError::Quota { limit: limit(Span::Open), retry_after: RETRY_OPEN });
         }
     }
+    Ok(())
+}
+
+/// After how many seconds the oldest minute that counts for an hour does so no more.
+fn until_free(oldest: Option<u64>, now: u64) -> u64 {
+    let free = oldest.map_or(0, |minute| (minute + quotas::WINDOW) * 60);
+    free.saturating_sub(now).clamp(1, 60 * 60)
+}
+
+/// Refuses a try that would join a pending hold beyond measure, and counts it otherwise: its gateway parks it, and it is
+/// kept here. What was approved is never refused, since whoever finds it takes it away.
+async fn check_joins(tx: &mut Tx, quotas: &Quotas, hold: &Hold, ask: &OpenHold, now: u64) -> Result<(), OpenError> {
+    let agent = agent_name(&ask.agent);
+    let joined = quotas::joined(tx, &agent, now).await?;
+    if joined.hour >= quotas.joins {
+        return Err(OpenError::Quota { limit: Limit::Joins, retry_after: until_free(joined.oldest, now) });
+    }
+    let waiting = attempts::waiting(tx, &hold.terms.id, &ask.attempt, now.saturating_sub(WAITS)).await?;
+    if waiting.count >= quotas.waiting {
+        let retry_after = waiting.oldest.saturating_add(WAITS).saturating_sub(now).clamp(1, WAITS);
+        return Err(OpenError::Quota { limit: Limit::Waiting, retry_after });
+    }
+    tx.count_joined(&agent, now).await?;
     Ok(())
 }

@@ -7,9 +7,9 @@ use holdgate_protocol::{
 };
 use serde_json::json;
 
-use super::{Service, expire_if_overdue, transition};
+use super::{Service, Step, end, transitions};
 use crate::{
-    domain::{Cause, DecidedBy},
+    domain::{Cause, DecidedBy, Hold},
     policy::Published,
     store::{Command, StoreError, Tx, holds, ledger::Event},
 };
@@ -82,20 +82,18 @@ impl Command for Publish {
         }
         tx.publish(published.clone(), &signed, &publisher, now).await?;
         let data = json!({"policy": reference, "publisher": publisher});
-        tx.record(Event { time: now, kind: "policy.published", hold: None, decided_by: None, data }).await?;
+        tx.record(Event { time: now, kind: "policy.published", hold: None, decided_by: None, data })?;
         let PolicyRef { id, rev, serial } = reference.clone();
-        tx.tell(None, |seq| FeedItem::Policy { seq, id, serial, rev }).await?;
+        tx.tell(None, |seq| FeedItem::Policy { seq, id, serial, rev })?;
 
-        for hold in holds::open(tx).await? {
-            let hold = expire_if_overdue(tx, hold, now).await?;
-            let required = published.requirement(&hold.terms.rules);
-            if required.is_ok_and(|(_, hash)| hash == hold.terms.requirement_hash) {
-                continue;
-            }
-            if let Ok(change) = hold.stage.clone().cancel(Cause::Policy, DecidedBy::Policy) {
-                transition(tx, &hold, &change, now, json!({"policy": reference})).await?;
-            }
-        }
+        let stays = |hold: &Hold| {
+            published.requirement(&hold.terms.rules).is_ok_and(|(_, hash)| hash == hold.terms.requirement_hash)
+        };
+        let changed = holds::open(tx).await?.into_iter().filter(|hold| !stays(hold));
+        let data = json!({"policy": reference});
+        let steps: Vec<Step> =
+            changed.filter_map(|hold| end(hold, Cause::Policy, DecidedBy::Policy, &data, now)).collect();
+        transitions(tx, &steps, now).await?;
         Ok(true)
     }
 }

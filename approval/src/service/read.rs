@@ -12,7 +12,7 @@ use super::{Service, accountability};
 use crate::{
     domain::{Accountability, Approval, Hold, Refusal, Reviewer, Stage, decision},
     store::{
-        StoreError, feed,
+        StoreError, attempts, feed,
         holds::{self, Decision, Listed, Place},
         people::{self, Session},
         policy,
@@ -143,7 +143,7 @@ impl Service {
         let agent_reason = holds::agent_reason(&mut connection, id).await?;
         let asked = holds::asked(&mut connection, id).await?;
         let decisions = holds::decisions(&mut connection, id).await?;
-        let outcomes = holds::outcomes(&mut connection, id).await?;
+        let outcomes = attempts::outcomes(&mut connection, id).await?;
         let accountable = accountability(&mut connection, &hold.terms.agent).await?;
         let roles = people::roles(&mut connection, &reader.person.id, &hold.terms.policy.id, now).await?;
         drop(connection);

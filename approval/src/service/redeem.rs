@@ -1,15 +1,18 @@
 //! Redemption: the approval is consumed, and only then a grant is signed.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use holdgate_protocol::{
-    Hash, b64url,
+    Actor, Hash, b64url,
     gateway::{Outcome, Redemption, RedemptionAnswer, RedemptionError},
     grant::{self, ActorChain, Claims, Covered},
 };
 use serde_json::json;
 
-use super::{Service, transition};
+use super::{Service, Step, transitions};
 use crate::{
     domain::{Cause, Change, Claim, DecidedBy, Hold, Redeemed, Stage, Used, redemption},
     keys::ServiceKeys,
@@ -48,10 +51,13 @@ impl Command for Redeem {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<Self::Answer, StoreError> {
+        let ids: BTreeSet<&str> = self.items.iter().map(|item| item.hold.as_str()).collect();
+        let ids: Vec<&str> = ids.into_iter().collect();
+        let mut batch = Batch { holds: holds::find_all(tx, &ids).await?, suspended: HashMap::new(), steps: Vec::new() };
         let mut answers = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut answer = RedemptionAnswer { hold: item.hold.clone(), grant: None, error: None, cause: None };
-            match self.one(tx, item).await? {
+            match self.one(tx, &mut batch, item).await? {
                 Ok(grant) => answer.grant = Some(grant),
                 Err((error, cause)) => {
                     answer.error = Some(error);
@@ -60,21 +66,35 @@ impl Command for Redeem {
             }
             answers.push(answer);
         }
+        transitions(tx, &batch.steps, self.now).await?;
         Ok(answers)
     }
 }
 
 type NoGrant = (RedemptionError, Option<&'static str>);
 
+/// What is looked up once for all items of a batch, and written once.
+struct Batch {
+    /// As they are after the items so far.
+    holds: HashMap<String, Hold>,
+    suspended: HashMap<Actor, bool>,
+    steps: Vec<Step>,
+}
+
 impl Redeem {
-    async fn one(&self, tx: &mut Tx, item: &Redemption) -> Result<Result<String, NoGrant>, StoreError> {
+    async fn one(
+        &self,
+        tx: &mut Tx,
+        batch: &mut Batch,
+        item: &Redemption,
+    ) -> Result<Result<String, NoGrant>, StoreError> {
         let unknown = (RedemptionError::NotApproved, Some("unknown_hold"));
-        let Some(hold) = holds::find(tx, &item.hold).await? else { return Ok(Err(unknown)) };
+        let Some(hold) = batch.holds.get(&item.hold).cloned() else { return Ok(Err(unknown)) };
         let claim = Claim::new(&self.group, item);
         match redemption::redeem(hold.clone(), &claim, self.now) {
             Err(refusal) => Ok(Err((refusal.error, refusal.cause))),
             Ok(Redeemed::Again { grant }) => Ok(Ok(grant)),
-            Ok(Redeemed::Now(_)) if policy::is_suspended(tx, &hold.terms.agent.caller()).await? => {
+            Ok(Redeemed::Now(_)) if batch.is_suspended(tx, hold.terms.agent.caller()).await? => {
                 Ok(Err((RedemptionError::Cancelled, Some(Cause::Suspended.as_str()))))
             }
             Ok(Redeemed::Now(_)) => {
@@ -87,7 +107,9 @@ impl Redeem {
                 };
                 let change = Change { stage: Stage::Used(used), decided_by: DecidedBy::Human };
                 let data = json!({"attempt": claim.attempt, "grant": id, "policy": published.reference});
-                transition(tx, &hold, &change, self.now, data).await?;
+                let after = Hold { stage: change.stage.clone(), since: self.now, ..hold.clone() };
+                batch.holds.insert(item.hold.clone(), after);
+                batch.steps.push(Step { hold, change, data });
                 Ok(Ok(grant))
             }
         }
@@ -122,6 +144,18 @@ impl Redeem {
     }
 }
 
+impl Batch {
+    async fn is_suspended(&mut self, tx: &mut Tx, agent: Actor) -> Result<bool, StoreError> {
+        match self.suspended.entry(agent) {
+            Entry::Occupied(known) => Ok(*known.get()),
+            Entry::Vacant(place) => {
+                let suspended = policy::is_suspended(tx, place.key()).await?;
+                Ok(*place.insert(suspended))
+            }
+        }
+    }
+}
+
 struct Report {
     group: String,
     items: Vec<Outcome>,
@@ -133,13 +167,10 @@ impl Command for Report {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        for item in &self.items {
-            if tx.insert_outcome(&self.group, item, self.now).await? {
-                let data = json!({"attempt": item.attempt, "forwarded": item.forwarded, "status": item.status});
-                let event =
-                    Event { time: self.now, kind: "hold.outcome", hold: Some(&item.hold), decided_by: None, data };
-                tx.record(event).await?;
-            }
+        for new in tx.insert_outcomes(&self.group, &self.items, self.now).await? {
+            let data = json!({"attempt": new.attempt, "forwarded": new.forwarded, "status": new.status});
+            let event = Event { time: self.now, kind: "hold.outcome", hold: Some(&new.hold), decided_by: None, data };
+            tx.record(event)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use holdgate_protocol::{Actor, gateway::FeedItem};
 use serde_json::json;
 
-use super::{expire_if_overdue, transition};
+use super::{Step, end, transitions};
 use crate::{
     domain::{Cause, DecidedBy},
     store::{Command, StoreError, Tx, holds, ledger::Event},
@@ -28,20 +28,15 @@ impl Command for Suspend {
         }
         let data = json!({"agent": agent, "reason": reason});
         let by = Some(DecidedBy::Human);
-        tx.record(Event { time: now, kind: "agent.suspended", hold: None, decided_by: by, data }).await?;
-        tell(tx, &agent, true).await?;
-        let mut cancelled = 0;
-        for hold in holds::open(tx).await? {
-            if hold.terms.agent.caller() != agent {
-                continue;
-            }
-            let hold = expire_if_overdue(tx, hold, now).await?;
-            if let Ok(change) = hold.stage.clone().cancel(Cause::Suspended, DecidedBy::Human) {
-                transition(tx, &hold, &change, now, json!({"agent": agent})).await?;
-                cancelled += 1;
-            }
-        }
-        Ok(Some(cancelled))
+        tx.record(Event { time: now, kind: "agent.suspended", hold: None, decided_by: by, data })?;
+        tell(tx, &agent, true)?;
+        let own = holds::open(tx).await?.into_iter().filter(|hold| hold.terms.agent.caller() == agent);
+        let data = json!({"agent": agent});
+        let steps: Vec<Step> =
+            own.filter_map(|hold| end(hold, Cause::Suspended, DecidedBy::Human, &data, now)).collect();
+        transitions(tx, &steps, now).await?;
+        let cancelled = steps.iter().filter(|step| step.change.stage.cause().is_some());
+        Ok(Some(cancelled.count()))
     }
 }
 
@@ -64,14 +59,14 @@ impl Command for Resume {
         }
         let data = json!({"agent": agent, "reason": reason});
         let by = Some(DecidedBy::Human);
-        tx.record(Event { time: now, kind: "agent.resumed", hold: None, decided_by: by, data }).await?;
-        tell(tx, &agent, false).await?;
+        tx.record(Event { time: now, kind: "agent.resumed", hold: None, decided_by: by, data })?;
+        tell(tx, &agent, false)?;
         Ok(true)
     }
 }
 
-async fn tell(tx: &mut Tx, agent: &Actor, suspended: bool) -> Result<(), StoreError> {
+fn tell(tx: &mut Tx, agent: &Actor, suspended: bool) -> Result<(), StoreError> {
     let Actor { iss, sub } = agent.clone();
-    tx.tell(None, |seq| FeedItem::Agent { seq, iss, sub, suspended }).await?;
+    tx.tell(None, |seq| FeedItem::Agent { seq, iss, sub, suspended })?;
     Ok(())
 }

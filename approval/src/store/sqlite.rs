@@ -1,6 +1,7 @@
 //! SQLite: WAL, a hold is on the disk before the answer (`synchronous = FULL`), one writer and a few readers.
 
 pub mod access;
+pub mod attempts;
 pub mod audit;
 pub mod feed;
 pub mod holds;
@@ -9,6 +10,7 @@ pub mod ledger;
 pub mod people;
 pub mod policy;
 pub mod quotas;
+mod rows;
 mod writer;
 
 use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
@@ -33,6 +35,14 @@ pub type Guard = PoolConnection<Sqlite>;
 
 /// Readers that may be at work at once.
 const READERS: u32 = 4;
+
+/// The writer's cache: 64 MiB, in KiB below zero as SQLite has it. With the usual 2 MiB a transaction of thousands of decisions
+/// writes pages out and reads them again before it is through.
+const WRITER_CACHE: &str = "-65536";
+
+/// Pages in the log after which they are brought into the database: 64 MiB. Transactions of thousands of decisions change the
+/// same pages one after the other; with the usual 4 MiB each of them would bring over what the next changes again.
+const CHECKPOINT: &str = "16384";
 
 /// Commands that may wait for the writer; further ones wait to be let in.
 const QUEUE: usize = 4096;
@@ -69,7 +79,9 @@ impl Store {
         if create {
             make_file(options.get_filename())?;
         }
-        let mut writer = options.connect().await?;
+        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+        // Savepoints keep what they may have to restore; by default they do so in a file.
+        let mut writer = writing.pragma("temp_store", "MEMORY").connect().await?;
         sqlx::migrate!("./migrations").run(&mut writer).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
 

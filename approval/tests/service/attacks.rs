@@ -14,7 +14,7 @@ use holdgate_approval::{
     service::credentials::{AddCredential, Kind},
     store::ledger,
 };
-use holdgate_protocol::Hash;
+use holdgate_protocol::{Hash, gateway::MAX_OPEN_HOLD};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
@@ -372,15 +372,17 @@ async fn no_secret_is_in_the_database() {
 #[tokio::test]
 async fn large_and_strange_bodies_are_refused() {
     let world = World::new().await;
-    let large = format!("{{\"v\":\"{}\"}}", "x".repeat(routes::MAX_BODY));
-    let request = |body: Vec<u8>| {
-        let request = Request::post("/v1/holds").header("authorization", "Bearer edge-credential");
+    let request = |path: &str, body: Vec<u8>| {
+        let request = Request::post(path).header("authorization", "Bearer edge-credential");
         request.body(Body::from(body)).unwrap()
     };
-    let answer = send(&world.gateways, request(large.into_bytes())).await;
-    assert_eq!((answer.status, answer.error().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too_large"));
+    for (path, most) in [("/v1/holds", MAX_OPEN_HOLD), ("/v1/redemptions", routes::MAX_BODY)] {
+        let large = format!("{{\"v\":\"{}\"}}", "x".repeat(most));
+        let answer = send(&world.gateways, request(path, large.into_bytes())).await;
+        assert_eq!((answer.status, answer.error().as_str()), (StatusCode::PAYLOAD_TOO_LARGE, "too_large"), "{path}");
+    }
     let deep = [b"[".repeat(100_000), b"]".repeat(100_000)].concat();
     for body in [deep, vec![], b"null".to_vec(), vec![0xff; 9], br#"{"v":1,"v":1}"#.to_vec()] {
-        assert_eq!(send(&world.gateways, request(body)).await.error(), "malformed");
+        assert_eq!(send(&world.gateways, request("/v1/holds", body)).await.error(), "malformed");
     }
 }

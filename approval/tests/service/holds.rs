@@ -1,5 +1,8 @@
 use axum::http::StatusCode;
-use holdgate_protocol::{Hash, gateway::HoldState};
+use holdgate_protocol::{
+    Hash, b64,
+    gateway::{CapturedBody, HoldState, MAX_HELD_BODY, MAX_OPEN_HOLD},
+};
 use serde_json::{Value, json};
 
 use crate::support::{NOW, World, agent, attempt};
@@ -118,4 +121,21 @@ async fn a_task_is_shown_to_its_own_agent_and_group_only() {
     world.sign_in("alice").await.decide(&hold, "deny").await;
     let denied = world.gateway("edge", "GET", &format!("{}&wait=20", path(&agent().key())), &Value::Null).await;
     assert_eq!(denied.json()["state"], "denied");
+}
+
+#[tokio::test]
+async fn a_body_is_held_up_to_the_limit_and_above_it_the_answer_says_what_to_mend() {
+    let world = World::new().await;
+    let mut ask = world.ask(&["one"], "large");
+    let body = vec![b'x'; MAX_HELD_BODY];
+    ask.request.body = CapturedBody { b64: Some(b64(&body)), size: body.len() as u64, redacted: vec![] };
+    let (_, opened) = world.open(&ask).await;
+    let page = world.sign_in("alice").await.get(&format!("/holds/{}", opened.hold)).await;
+    assert!(page.text.contains("not all of it"), "what is not shown is counted");
+
+    ask.request.body.b64 = Some(b64(&vec![b'x'; MAX_OPEN_HOLD]));
+    let answer = world.gateway("edge", "POST", "/v1/holds", &json!(ask)).await;
+    assert_eq!((answer.status.as_u16(), answer.error().as_str()), (413, "too_large"));
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("lower `max_body`") && detail.contains(&MAX_HELD_BODY.to_string()), "{detail}");
 }

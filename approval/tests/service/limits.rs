@@ -237,6 +237,86 @@ async fn whatever_ends_a_hold_makes_room_for_another() {
     assert_eq!(open(&world, &world.ask(&["one"], "x")).await.status, StatusCode::TOO_MANY_REQUESTS);
 }
 
+async fn kept(world: &World, table: &'static str) -> i64 {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+    sqlx::query_scalar(sql).fetch_one(&mut *world.service.store.read().await.unwrap()).await.unwrap()
+}
+
+fn of_limit(answer: &Answer) -> (u16, Option<String>, Option<u64>) {
+    let body = answer.json();
+    let limit = body["limit"].as_str().map(ToOwned::to_owned);
+    assert_eq!(answer.header("retry-after"), body["retry_after"].as_u64().map_or(String::new(), |s| s.to_string()));
+    (answer.status.as_u16(), limit, body["retry_after"].as_u64())
+}
+
+#[tokio::test]
+async fn an_agent_cannot_heap_tries_on_one_hold() {
+    let world = limited(&["hold.waiting=3"]).await;
+    let ask = |number| OpenHold { attempt: attempt(number), ..world.ask(&["one"], "a") };
+    let (_, first) = world.open(&ask(1)).await;
+    for number in [2, 3, 3, 3, 2] {
+        assert_eq!(world.open(&ask(number)).await.1.hold, first.hold, "the same try again is one");
+    }
+    world.clock.advance(20);
+    for number in 4..300 {
+        let refused = of_limit(&open(&world, &ask(number)).await);
+        assert_eq!(refused, (429, Some("hold.waiting".into()), Some(40)), "{number}");
+    }
+    assert_eq!(kept(&world, "attempts").await, 3, "nothing is kept of those");
+    // Neither other requests nor other agents are hindered.
+    let other = OpenHold { attempt: attempt(9), ..world.ask(&["one"], "b") };
+    let mut stranger = ask(10);
+    stranger.agent.sub = "another bot".into();
+    for passes in [other, stranger] {
+        assert_eq!(open(&world, &passes).await.status, StatusCode::CREATED);
+    }
+    // Who hangs up makes room, and so does who has waited long enough.
+    world.gateway("edge", "POST", "/v1/detach", &json!({"items": [{"attempt": attempt(2)}]})).await;
+    assert_eq!(open(&world, &ask(4)).await.status, StatusCode::OK);
+    assert_eq!(open(&world, &ask(5)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    world.clock.advance(39);
+    assert_eq!(of_limit(&open(&world, &ask(5)).await).2, Some(1));
+    world.clock.advance(1);
+    assert_eq!(open(&world, &ask(5)).await.status, StatusCode::OK);
+    assert_eq!(open(&world, &ask(6)).await.status, StatusCode::OK);
+    assert_eq!(open(&world, &ask(7)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    // What was approved is found all the same.
+    world.sign_in("alice").await.decide(&first.hold, "approve").await;
+    assert_eq!(world.open(&ask(7)).await.1.hold, first.hold);
+    assert!(world.redeem(&first.hold, &ask(7), 7).await.grant.is_some());
+}
+
+#[tokio::test]
+async fn an_agent_that_hangs_up_and_comes_again_is_stopped_by_the_hour() {
+    let world = limited(&["agent.joins=5", "hold.waiting=2"]).await;
+    let ask = |body: &str, number| OpenHold { attempt: attempt(number), ..world.ask(&["one"], body) };
+    let (_, first) = world.open(&ask("a", 1)).await;
+    world.open(&ask("b", 2)).await;
+    let mut passed = 0;
+    for number in 3..100 {
+        let answer = open(&world, &ask(if number % 2 == 0 { "a" } else { "b" }, number)).await;
+        passed += u64::from(answer.status == StatusCode::OK);
+        let gone = json!({"items": [{"attempt": attempt(number)}]});
+        assert_eq!(world.gateway("edge", "POST", "/v1/detach", &gone).await.status, 204);
+        assert!(number < 8 || of_limit(&answer) == (429, Some("agent.joins".into()), Some(3580)), "{}", answer.text);
+    }
+    assert_eq!(passed, 5);
+    // It counts for joins only, and outlives a restart; another agent has an hour of its own.
+    assert_eq!(open(&world, &ask("c", 200)).await.status, StatusCode::CREATED);
+    let world = world.reopened().await;
+    let ask = |number| OpenHold { attempt: attempt(number), ..world.ask(&["one"], "a") };
+    assert_eq!(open(&world, &ask(201)).await.status, StatusCode::TOO_MANY_REQUESTS);
+    world.clock.advance(1700);
+    world.sign_in("alice").await.decide(&first.hold, "approve").await;
+    assert_eq!(world.open(&ask(201)).await.1.hold, first.hold, "what was approved is found all the same");
+    world.clock.advance(1880);
+    world.service.expire().await.unwrap();
+    world.service.forget().await.unwrap();
+    assert_eq!(kept(&world, "quota_joined").await, 0);
+    assert_eq!(open(&world, &ask(202)).await.status, StatusCode::CREATED);
+    assert_eq!(open(&world, &ask(203)).await.status, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn an_hour_counts_to_the_minute_and_is_forgotten() {
     let world = limited(&["agent.hour=2", "agent.open=9"]).await;

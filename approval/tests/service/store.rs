@@ -1,8 +1,7 @@
 //! What every store keeps to, whatever database it is.
 
 use holdgate_approval::{
-    domain::{Approved, Change, DecidedBy, Stage, Used},
-    service::expire::CAPTURES_KEPT,
+    domain::{Approved, Change, DecidedBy, Retention, Stage, Used},
     store::{Command, Store, StoreError, Tx, feed, holds, ledger},
 };
 use holdgate_protocol::gateway::FeedItem;
@@ -33,8 +32,8 @@ impl Command for Write {
 
     async fn run(self, tx: &mut Tx) -> Result<u64, StoreError> {
         let item = |seq| FeedItem::Agent { seq, iss: "i".into(), sub: "s".into(), suspended: true };
-        let seq = tx.tell(None, item).await?;
-        tx.record(ledger::Event { time: NOW, kind: "test", hold: None, decided_by: None, data: json!({}) }).await?;
+        let seq = tx.tell(None, item)?;
+        tx.record(ledger::Event { time: NOW, kind: "test", hold: None, decided_by: None, data: json!({}) })?;
         if self.fails { Err(StoreError::Corrupt("test")) } else { Ok(seq) }
     }
 }
@@ -122,7 +121,7 @@ impl Command for Take {
         hold.stage = Stage::Approved(Approved { use_by: NOW + 600 });
         let used = Used { attempt: self.attempt.into(), grant: "g".into(), grant_expires_at: NOW + 60 };
         let change = Change { stage: Stage::Used(used), decided_by: DecidedBy::Human };
-        tx.change_hold(&hold, &change, NOW).await
+        tx.change_holds(&[(&hold, &change)], NOW).await
     }
 }
 
@@ -152,16 +151,18 @@ async fn other_databases_are_refused_without_showing_their_password() {
 #[tokio::test]
 async fn captures_go_thirty_days_after_the_end_of_their_hold() {
     let world = World::new().await;
+    let time = Retention::default().captures;
+    assert_eq!(time, 30 * 24 * 60 * 60);
     let alice = world.sign_in("alice").await;
     let (_, early) = world.held(&["one"], "a").await;
     alice.decide(&early, "deny").await;
     world.clock.advance(60);
     let (_, late) = world.held(&["one"], "b").await;
     alice.decide(&late, "deny").await;
-    world.clock.advance(CAPTURES_KEPT - 60);
+    world.clock.advance(time - 60);
     let (_, open) = world.held(&["one"], "c").await;
     let kept = async || {
-        world.service.delete_captures().await.unwrap();
+        world.service.forget().await.unwrap();
         let mut connection = world.service.store.read().await.unwrap();
         let mut kept = Vec::new();
         for hold in [&early, &late, &open] {
@@ -176,7 +177,7 @@ async fn captures_go_thirty_days_after_the_end_of_their_hold() {
     let page = world.sign_in("alice").await.get(&format!("/holds/{early}")).await.text;
     assert!(page.contains("The captured request is not kept any more"));
     // However long ago it was opened: what is open keeps its capture.
-    world.clock.advance(CAPTURES_KEPT * 2);
+    world.clock.advance(time * 2);
     assert_eq!(kept().await, [false, false, true]);
 }
 

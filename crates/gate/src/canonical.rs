@@ -14,21 +14,6 @@ pub use self::pairs::Pairs;
 /// The longest method, in bytes.
 const MAX_METHOD: usize = 32;
 
-/// Fields that may stand in a request once only.
-const SINGLETONS: [&str; 11] = [
-    "authorization",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "idempotency-key",
-    "prefer",
-    "transfer-encoding",
-    "upgrade",
-];
-
 /// Fields by which a client asks that its request be read as another one.
 const OVERRIDES: [&str; 11] = [
     "x-forwarded-method",
@@ -43,10 +28,6 @@ const OVERRIDES: [&str; 11] = [
     "x-original-url",
     "x-rewrite-url",
 ];
-
-/// Fields that name a host, which some servers believe more than the authority: they may repeat it, no more.
-const HOSTS: [&str; 6] =
-    ["host", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
 
 /// The head of a request in canonical form. All names and values stand in one text, so that a head costs few allocations.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -100,15 +81,15 @@ impl Head {
                     check_name(name)?;
                     // White space around a value is no part of it (RFC 9110 section 5.5): HTTP/2 brings it along all the same.
                     let value = value.trimmed(whole);
-                    let singleton = SINGLETONS.iter().chain([&token_header]).position(|single| *single == name);
-                    if let Some(bit) = singleton.map(|index| 1 << index) {
+                    let single = if name == token_header { Some(0) } else { singleton(name) };
+                    if let Some(bit) = single.map(|index| 1_u32 << index) {
                         if seen & bit != 0 {
                             return malformed(format!("`{name}` stands there twice"));
                         }
                         seen |= bit;
                         check_singleton(name, value.of(&text))?;
                     }
-                    hosts |= HOSTS.contains(&name) || name == "forwarded";
+                    hosts |= names_host(name) || name == "forwarded";
                     if !is_reserved(name.as_bytes()) {
                         head.fields.push((name_at, value));
                     }
@@ -142,7 +123,7 @@ impl Head {
     fn names_one_host(&self) -> bool {
         self.fields().all(|(name, value)| match name {
             "forwarded" => !value.to_ascii_lowercase().contains("host"),
-            name if HOSTS.contains(&name) => {
+            name if names_host(name) => {
                 normalise_authority(value, self.scheme()).is_ok_and(|host| host == self.authority)
             }
             _ => true,
@@ -248,7 +229,50 @@ impl Span {
     }
 }
 
+/// Where a field that may stand in a request once only has its bit; the token's has the first.
+fn singleton(name: &str) -> Option<u32> {
+    Some(match name {
+        "authorization" => 1,
+        "connection" => 2,
+        "content-encoding" => 3,
+        "content-length" => 4,
+        "content-type" => 5,
+        "expect" => 6,
+        "host" => 7,
+        "idempotency-key" => 8,
+        "prefer" => 9,
+        "transfer-encoding" => 10,
+        "upgrade" => 11,
+        _ => return None,
+    })
+}
+
+/// Fields that name a host, which some servers believe more than the authority: they may repeat it, no more.
+fn names_host(name: &str) -> bool {
+    name == "host"
+        || name.starts_with("x-")
+            && matches!(
+                name,
+                "x-forwarded-host" | "x-forwarded-server" | "x-host" | "x-http-host-override" | "x-original-host"
+            )
+}
+
+/// Whether all bytes are printable ASCII, looked at eight at a time: what most values are.
+fn is_printable(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    // The highest bit of a byte is set by what is no ASCII, by what borrows when a blank is taken away, and by DEL and one.
+    let odd = words
+        .iter()
+        .map(|word| u64::from_le_bytes(*word))
+        .fold(0, |odd, word| odd | word | word.wrapping_sub(0x20 * ONES) | word.wrapping_add(ONES));
+    odd & (0x80 * ONES) == 0 && rest.iter().all(|byte| (b' '..0x7f).contains(byte))
+}
+
 fn has_control(value: &str) -> bool {
+    if is_printable(value.as_bytes()) {
+        return false;
+    }
     let control = |byte: u8| byte < b' ' && byte != b'\t' || byte == 0x7f;
     value.bytes().any(control)
         || !value.is_ascii() && value.chars().any(|character| character.is_control() && character != '\t')
@@ -261,11 +285,11 @@ pub(crate) fn is_reserved(name: &[u8]) -> bool {
 
 /// Whether a trailer of this name can do no harm, as far as its name tells.
 pub(crate) fn is_free(name: &str) -> bool {
-    check_name(name).is_ok() && !SINGLETONS.contains(&name) && !HOSTS.contains(&name) && name != "cookie"
+    check_name(name).is_ok() && singleton(name).is_none() && !names_host(name) && name != "cookie"
 }
 
 fn check_name(name: &str) -> Result<(), Malformed> {
-    if OVERRIDES.contains(&name) {
+    if name.starts_with("x-") && OVERRIDES.contains(&name) {
         return malformed(format!("`{name}` asks that the request be read as another one"));
     }
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';

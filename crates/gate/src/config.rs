@@ -4,9 +4,10 @@ mod identity;
 
 use holdgate_engine::Policy;
 use holdgate_protocol::{
-    Json,
+    Hash, Json,
     bundle::{BundleError, SignedBundle},
     duration,
+    gateway::MAX_HELD_BODY,
     json::{Place, ShapeError},
     jws::Keys,
 };
@@ -20,6 +21,8 @@ pub struct Config {
     pub group: String,
     pub approval: Approval,
     pub identity: Identity,
+    /// Of the member `identity`, as it stands in the configuration.
+    pub identity_hash: Hash,
     pub bundle_keys: Keys,
     pub grant_keys: Keys,
     /// The id that a bundle must have; `None` accepts any that is signed.
@@ -27,7 +30,7 @@ pub struct Config {
     pub min_serial: u64,
     /// A bundle that stands in the configuration itself, verified; `None` means that it is fetched.
     pub bundle: Option<Policy>,
-    /// Bytes of a body that is read or held.
+    /// Bytes of a body that is read or held: at most [`MAX_HELD_BODY`], and either of the next two.
     pub max_body: usize,
     /// Bytes that one worker keeps for held requests, and for those of one agent; above that the agent gets a ticket.
     pub max_parked_bytes: usize,
@@ -154,6 +157,7 @@ impl Config {
         let config = Config {
             group: not_empty(&group)?,
             approval: read_approval(&approval)?,
+            identity_hash: Hash::of(&identity.json()?.to_jcs()),
             identity: Identity::read(&identity)?,
             bundle_keys,
             grant_keys: keys(&grant_keys)?,
@@ -177,6 +181,13 @@ impl Config {
             // While nothing happens the feed is as old as one long poll.
             return Err(feed_max_age.error("must be longer than `feed_wait`").into());
         }
+        config.check_room(&max_body)?;
+        if config.identity.spiffe.is_some() && config.body == AwaitBody::Continue {
+            let [spiffe] = identity.known_members(&["spiffe"])?;
+            let wrong =
+                "nothing on `ngx-wasm` tells whether a certificate was validated; leave it out, and give agents tokens";
+            return Err(spiffe.error(wrong).into());
+        }
         if config.reason_header.as_ref() == Some(&config.identity.header) {
             return Err(reason_header
                 .error("carries the agent's token (`identity.header`), which is nobody's reason")
@@ -186,6 +197,21 @@ impl Config {
             config.accepts(policy)?;
         }
         Ok(Config { bundle, ..config })
+    }
+
+    /// Whether a body of the largest size can be held: the service takes it, and there is room for one.
+    fn check_room(&self, max_body: &Place<'_>) -> Result<(), ShapeError> {
+        let rooms = [
+            ("the approval service takes", MAX_HELD_BODY),
+            ("`max_agent_bytes` has room for", self.max_agent_bytes),
+            ("`max_parked_bytes` has room for", self.max_parked_bytes),
+        ];
+        match rooms.iter().find(|(_, room)| self.max_body > *room) {
+            Some((who, room)) => {
+                Err(max_body.error(&format!("{} is more than the {room} bytes that {who}", self.max_body)))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Whether a signed policy is one that this filter is to enforce.

@@ -10,12 +10,15 @@ mod course;
 mod figures;
 mod hold;
 mod keys;
+mod latest;
 mod listing;
 mod rates;
 mod redeem;
 mod root;
 mod telling;
+mod time;
 mod told;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
@@ -30,7 +33,9 @@ use holdgate_protocol::{
 };
 
 use course::Telling;
+use latest::Latest;
 use rates::Rates;
+use waiting::Waiting;
 
 use crate::{
     Config, Head, Host, Permit, Reply,
@@ -224,16 +229,19 @@ pub struct Gate {
     secret: [u8; 32],
     /// How many tries were named.
     attempts: u64,
+    /// The time at the last entry, in Unix milliseconds.
+    seen: u64,
     host: Box<dyn Host>,
     policy: Option<Rc<Policy>>,
     feed: Feed,
     identities: Identities,
+    latest: Latest,
     /// Streams that wait for the keys of an issuer, with its place in the configuration.
     awaiting_keys: Vec<(usize, StreamId)>,
     suspended: HashSet<Actor>,
     streams: HashMap<StreamId, Stream>,
     /// Parked streams by the hold that they wait on.
-    waiting: HashMap<String, Vec<StreamId>>,
+    waiting: Waiting,
     /// Ends of inline waits, in Unix milliseconds.
     deadlines: BTreeSet<(u64, StreamId)>,
     news: HashMap<String, News>,
@@ -328,8 +336,8 @@ enum Stream {
     Redeeming(Box<Held>, Hold, u8),
     /// For the state of a task that it asked after.
     Task(String),
-    /// It went on with a grant; its outcome is reported.
-    Granted { hold: String, attempt: String },
+    /// It went on with a grant; its outcome is reported, and then its answer looked at where that is a list of tools.
+    Granted { hold: String, attempt: String, listing: Option<Box<Listing>> },
     /// It went on, and the answer is a list of tools that is filtered.
     Listing(Box<Listing>),
     /// Its answer stands in the outbox.
@@ -386,6 +394,8 @@ struct Held {
     preference: Preference,
     /// Who gets the answer, where it is a message.
     asker: Option<Asker>,
+    /// Which configuration of identities was the latest, for [`Gate::configuration`].
+    configuration: u32,
     /// End of the inline wait, in Unix milliseconds.
     until: u64,
 }
@@ -404,16 +414,18 @@ impl Gate {
     pub fn new(mut config: Config, credential: &str, mut host: Box<dyn Host>) -> Self {
         Gate {
             identities: Identities::new(&config.identity, &mut *host),
+            latest: Latest::publish(&config, &mut *host),
             awaiting_keys: Vec::new(),
             policy: config.bundle.take().map(Rc::new),
             redactor: Redactor::new(credential),
             secret: *Hash::of(format!("holdgate attempts\n{credential}").as_bytes()).as_bytes(),
             attempts: 0,
+            seen: 0,
             host,
             feed: Feed::default(),
             suspended: HashSet::new(),
             streams: HashMap::new(),
-            waiting: HashMap::new(),
+            waiting: Waiting::default(),
             deadlines: BTreeSet::new(),
             news: HashMap::new(),
             woken: VecDeque::new(),
@@ -466,12 +478,7 @@ impl Gate {
         match &stream {
             Stream::Parked(held, hold) => {
                 self.deadlines.remove(&(held.until, id));
-                if let Some(others) = self.waiting.get_mut(&hold.id) {
-                    others.retain(|other| *other != id);
-                    if others.is_empty() {
-                        self.waiting.remove(&hold.id);
-                    }
-                }
+                self.waiting.remove(&hold.id, id);
             }
             Stream::Body(awaiting) => {
                 self.deadlines.remove(&(awaiting.until, id));

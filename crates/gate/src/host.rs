@@ -19,7 +19,7 @@ pub trait Host {
     /// A value that all workers of the proxy share, with its version for [`Host::share`].
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32);
 
-    /// Replaces a shared value if its version is still this one; 0 is the version of a value that is not there, and
-    /// replaces what there may be. `false`: another worker was first, or the host shares nothing.
+    /// Replaces a shared value if its version is still this one; a value that is not there is made with any version, and
+    /// with 0 whatever is there is replaced. `false`: another worker was first, or the host shares nothing.
     fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool;
 }

@@ -38,9 +38,14 @@ const TYPES: [&str; 5] = ["jwt", "jose", "at+jwt", "application/at+jwt", "applic
 pub(crate) struct Identity {
     pub(crate) agent: Agent,
     pub(crate) caller: Actor,
+    /// The agent as JSON, which each record of its requests repeats.
+    pub(crate) json: Vec<u8>,
     pub(crate) claims: Json,
     /// Unix seconds after which the token does not count: its own end, or the one that its issuer's limits set.
     pub(crate) expires_at: u64,
+    /// The issuer, by its place in the configuration, and the generation of its keys that verified the token; `None`
+    /// for an agent that is named by its certificate.
+    signed_by: Option<(usize, u32)>,
 }
 
 /// Why a request has no verified identity.
@@ -104,6 +109,11 @@ pub(crate) struct Identities {
 }
 
 impl Identity {
+    fn new(agent: Agent, caller: Actor, claims: Json, expires_at: u64) -> Self {
+        let json = serde_json::to_vec(&agent).unwrap_or_default();
+        Identity { agent, caller, json, claims, expires_at, signed_by: None }
+    }
+
     /// The identity as the engine sees it.
     pub(crate) fn caller(&self) -> Caller<'_> {
         Caller { iss: &self.caller.iss, id: &self.caller.sub, owner: self.agent.owner.as_deref(), claims: &self.claims }
@@ -161,29 +171,36 @@ impl Identities {
     ) -> Result<Rc<Identity>, IdentityError> {
         let hash = Hash::of(token.as_bytes());
         if let Some(entry) = self.cache.get(hash.as_bytes()) {
-            let current = self.keys.get(entry.issuer).is_some_and(|keys| keys.generation == entry.keys);
-            if current && entry.identity.is_valid_at(now / 1000) {
+            if is_current(&self.keys, &entry.identity) && entry.identity.is_valid_at(now / 1000) {
                 self.figures.cache_hits += 1;
                 return Ok(Rc::clone(&entry.identity));
             }
             self.cache.remove(hash.as_bytes());
         }
         self.figures.cache_misses += 1;
-        let (issuer, keys, identity) = self.verify(config, token, now, host)?;
-        let identity = Rc::new(identity);
-        let entry = Entry { identity: Rc::clone(&identity), issuer, keys, length: token.len() };
-        self.cache.insert(*hash.as_bytes(), entry);
+        // What is remembered was looked at when it came.
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        if !token.bytes().all(plain) {
+            return Err(IdentityError::Scheme);
+        }
+        let identity = Rc::new(self.verify(config, token, now, host)?);
+        self.cache.insert(*hash.as_bytes(), Entry::new(Rc::clone(&identity)));
         Ok(identity)
     }
 
-    /// The identity that a token gives, with its issuer's place and the generation of the keys.
+    /// Whether the keys that verified a token are still those of its issuer. If not, the token has to be verified anew.
+    pub(crate) fn vouch_for(&self, identity: &Identity) -> bool {
+        is_current(&self.keys, identity)
+    }
+
+    /// The identity that a token gives.
     fn verify(
         &mut self,
         config: &config::Identity,
         token: &str,
         now: u64,
         host: &mut dyn Host,
-    ) -> Result<(usize, u32, Identity), IdentityError> {
+    ) -> Result<Identity, IdentityError> {
         // The issuer is read before the signature is checked, and only to choose the keys that must have made it.
         let jws = Compact::read(token).map_err(IdentityError::Signature)?;
         let typ = jws.typ().map(str::to_ascii_lowercase);
@@ -216,7 +233,8 @@ impl Identities {
             }
             Err(error) => return Err(IdentityError::Signature(error)),
         }
-        Ok((place, keys.generation, of_claims(issuer, claims, now / 1000)?))
+        let signed_by = Some((place, keys.generation));
+        Ok(Identity { signed_by, ..of_claims(issuer, claims, now / 1000)? })
     }
 
     /// Where a key set is to be fetched now, with the issuer's place.
@@ -248,14 +266,26 @@ impl Identities {
         self.cache.retain(|entry| !suspended.contains(&entry.identity.caller));
     }
 
+    /// The clock was set back: what is due is so after as long as before.
+    pub(crate) fn set_back(&mut self, back: u64) {
+        self.sweep_at = self.sweep_at.saturating_sub(back);
+        self.keys.iter_mut().for_each(|keys| keys.set_back(back));
+    }
+
     /// Forgets tokens that have expired or that older keys have verified, now and then.
     pub(crate) fn sweep(&mut self, now: u64) {
         if now >= self.sweep_at {
             self.sweep_at = now.saturating_add(SWEEP);
-            let current = |entry: &Entry| self.keys.get(entry.issuer).is_some_and(|keys| keys.generation == entry.keys);
-            self.cache.retain(|entry| entry.identity.is_valid_at(now / 1000) && current(entry));
+            let keys = &self.keys;
+            self.cache.retain(|entry| entry.identity.is_valid_at(now / 1000) && is_current(keys, &entry.identity));
         }
     }
+}
+
+fn is_current(keys: &[Keys], identity: &Identity) -> bool {
+    identity
+        .signed_by
+        .is_none_or(|(issuer, generation)| keys.get(issuer).is_some_and(|keys| keys.generation == generation))
 }
 
 /// The token in a header's value.
@@ -269,8 +299,7 @@ fn token<'a>(header: &str, value: &'a str) -> Result<&'a str, IdentityError> {
     } else {
         value
     };
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if token.is_empty() || !token.bytes().all(plain) { Err(IdentityError::Scheme) } else { Ok(token) }
+    if token.is_empty() { Err(IdentityError::Scheme) } else { Ok(token) }
 }
 
 /// The identity in the claims of a token whose signature was verified. `now` is in Unix seconds.
@@ -316,7 +345,7 @@ fn of_claims(issuer: &Issuer, mut claims: Json, now: u64) -> Result<Identity, Id
         members.set("team".to_owned(), team);
     }
     let agent = Agent { iss: issuer.iss.clone(), sub, act, owner };
-    let identity = Identity { caller: agent.caller(), agent, claims, expires_at: ends.min(limit) };
+    let identity = Identity::new(agent.clone(), agent.caller(), claims, ends.min(limit));
     match (identity.is_valid_at(now), now < ends.saturating_add(LEEWAY)) {
         (true, _) => Ok(identity),
         (false, true) => Err(IdentityError::TooOld),

@@ -6,6 +6,7 @@
 mod canonical;
 mod capture;
 pub mod config;
+mod content;
 mod gate;
 mod host;
 mod identity;

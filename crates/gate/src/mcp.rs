@@ -15,6 +15,7 @@ pub(crate) use list::filter;
 
 use crate::{
     Head, Reply,
+    content::is_plain_json,
     reply::{Problem, rpc_error},
 };
 
@@ -37,8 +38,8 @@ const FIRST_REVISION: &str = "2025-03-26";
 const MODERN: &str = "2026-07-28";
 
 const VERSION_HEADER: &str = "mcp-protocol-version";
-const METHOD_HEADER: &str = "mcp-method";
-const NAME_HEADER: &str = "mcp-name";
+pub(crate) const METHOD_HEADER: &str = "mcp-method";
+pub(crate) const NAME_HEADER: &str = "mcp-name";
 
 /// The paths at which MCP is spoken.
 #[derive(Debug, Default)]
@@ -253,7 +254,7 @@ fn folds_to(name: &str, known: &str) -> bool {
 
 /// Refuses a request to an endpoint by its head: a message is plain JSON, and a header that repeats it stands there once.
 pub(crate) fn check_head(head: &Head) -> Result<(), Reply> {
-    if head.field("content-encoding").is_some() || !is_json(head.field("content-type").unwrap_or_default()) {
+    if head.field("content-encoding").is_some() || !is_plain_json(head.field("content-type").unwrap_or_default()) {
         return Err(refuse("send it as application/json in UTF-8, without a content-encoding"));
     }
     let repeated = |name: &&str| head.fields().filter(|(other, _)| other == name).count() > 1;
@@ -261,14 +262,6 @@ pub(crate) fn check_head(head: &Head) -> Result<(), Reply> {
         Some(name) => Err(refuse(&format!("`{name}` stands there twice"))),
         None => Ok(()),
     }
-}
-
-/// Whether a content-type is that of JSON in UTF-8.
-pub(crate) fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let json = parts.next().is_some_and(|media| media.eq_ignore_ascii_case("application/json"));
-    json && parts
-        .all(|part| part.eq_ignore_ascii_case("charset=utf-8") || part.eq_ignore_ascii_case("charset=\"utf-8\""))
 }
 
 /// What is no message is answered as HTTP: nobody knows that an MCP client has sent it.

@@ -1,9 +1,9 @@
 //! What the rules see of a canonical head: its query and headers as fields, copied only where the policy looks at them.
 
-use holdgate_engine::{Body, Field, Policy, Request, header_values};
+use holdgate_engine::{Body, Field, Mcp, Policy, Request, header_values};
 use holdgate_protocol::{bundle::Needs, json::folded};
 
-use crate::{Head, canonical::Malformed, identity::Identity};
+use crate::{Head, canonical::Malformed, identity::Identity, mcp::NAME_HEADER};
 
 /// The most values that the parameters or the headers of a request may have where rules look at them. Each is compared
 /// with what rules want of it, so that a request must not bring thousands.
@@ -101,6 +101,19 @@ impl<'a> View<'a> {
             return Err(Malformed("headers have too many values".into()));
         }
         Ok(View { head, identity, query: parameters.fields(), headers, time: i64::try_from(now / 1000).ok() })
+    }
+
+    /// The request as a call of a tool with arguments that nobody knows, `headers` being room for what its head says of
+    /// the tool; `None` where that would be too much.
+    pub(crate) fn call_of<'s>(&'s self, tool: &'s str, headers: &'s mut Vec<Field<'s>>) -> Option<Request<'s>> {
+        let request = Request { mcp: Mcp::Tool(tool), ..self.request(Body::Unread) };
+        if self.headers.iter().all(|field| field.name != NAME_HEADER) {
+            return Some(request);
+        }
+        headers.extend(self.headers.iter().filter(|field| field.name != NAME_HEADER));
+        let named = header_values(tool).map(|value| Field { name: NAME_HEADER, value: Some(value) });
+        headers.extend(named.take(MAX_VALUES + 1));
+        (headers.len() <= MAX_VALUES).then_some(Request { headers, ..request })
     }
 
     /// The request with what is known of its body.

@@ -21,6 +21,13 @@ pub const MAX_AGENT_REASON: usize = 4096;
 /// The longest `idempotency_key`, in bytes. The shortest has one.
 pub const MAX_IDEMPOTENCY_KEY: usize = 255;
 
+/// The largest body that a request may be held with, in bytes: no filter's `max_body` is above it.
+pub const MAX_HELD_BODY: usize = 8 * 1024 * 1024;
+
+/// The largest body of `POST /v1/holds`, in bytes: a captured body of [`MAX_HELD_BODY`] in base64, and 2 MiB for the rest
+/// (the head, what redaction adds, names of rules and components).
+pub const MAX_OPEN_HOLD: usize = MAX_HELD_BODY.div_ceil(3) * 4 + 2 * 1024 * 1024;
+
 /// Where a hold stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -128,7 +135,8 @@ pub struct QuotaAnswer {
     /// `quota`
     pub error: String,
     pub detail: String,
-    /// Which one: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open` or `rule.hour`.
+    /// Which one: `agent.open`, `agent.hour`, `owner.open`, `owner.hour`, `rule.open`, `rule.hour`, `agent.joins` or
+    /// `hold.waiting`.
     pub limit: String,
     /// Seconds, as in `Retry-After`.
     pub retry_after: u64,

@@ -30,7 +30,9 @@ fn get(call: &mut Call<'_>, path: u32, path_size: u32, data: u32, size: u32) -> 
 fn set(call: &mut Call<'_>, path: u32, path_size: u32, value: u32, value_size: u32) -> Answered {
     let (path, value) = (call.bytes(path, path_size)?, call.bytes(value, value_size)?);
     call.say(|| format!("{}, {}", shown(&path), shown(&value)));
-    let Some(stream) = call.state().stream() else { return Ok(Status::NotFound) };
+    let state = call.state();
+    let Some(stream) = state.streams.get_mut(&state.effective) else { return Ok(Status::NotFound) };
+    state.proxy.touched.push(stream.id);
     let properties = &mut stream.exchange.properties;
     match properties.iter_mut().find(|(other, _)| *other == path) {
         Some((_, old)) => *old = value,

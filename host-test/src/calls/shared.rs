@@ -29,16 +29,16 @@ fn get(call: &mut Call<'_>, key: u32, key_size: u32, data: u32, size: u32, versi
     call.give(&value, data, size)
 }
 
-/// Version 0 writes whatever is there.
+/// Version 0 writes whatever is there, and any version writes where there is nothing yet (as Envoy does).
 fn set(call: &mut Call<'_>, key: u32, key_size: u32, value: u32, value_size: u32, version: u32) -> Answered {
     let (key, value) = (call.bytes(key, key_size)?, call.bytes(value, value_size)?);
     call.say(|| format!("{}, {value_size} bytes, version {version}", shown(&key)));
     let shared = &mut call.state().proxy.shared;
-    let current = shared.get(&key).map_or(0, |(_, version)| *version);
-    if version != 0 && version != current {
+    let current = shared.get(&key).map(|(_, version)| *version);
+    if version != 0 && current.is_some_and(|current| version != current) {
         return Ok(Status::CasMismatch);
     }
-    shared.insert(key, (value, current.wrapping_add(1).max(1)));
+    shared.insert(key, (value, current.unwrap_or(0).wrapping_add(1).max(1)));
     Ok(Status::Ok)
 }
 

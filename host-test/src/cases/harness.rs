@@ -33,8 +33,16 @@ const MOST_AT_ONCE: usize = 100_000;
 /// How long a proxy goes on after its last request, in milliseconds.
 const LAST: u64 = 2_000;
 
-/// Callouts that the service has taken and not answered, by its names for them.
-type Open = Arc<Mutex<HashMap<CallId, Callout>>>;
+/// Callouts that the service has taken and not answered.
+#[derive(Default)]
+struct Calls {
+    /// By the service's names for them.
+    callouts: HashMap<CallId, Callout>,
+    /// The service's names, by worker and token.
+    by_token: HashMap<(usize, u32), CallId>,
+}
+
+type Open = Arc<Mutex<Calls>>;
 
 /// What the harness adds to a case.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +79,12 @@ pub struct Harness {
     open: Open,
     upstream: Arc<Mutex<UpstreamBehaviour>>,
     sent: Vec<Sent>,
+    handles: HashMap<StreamId, Handle>,
+    /// Requests that have not come whole.
+    coming: Vec<Handle>,
+    observed: Observed,
+    /// Lines of the log that were looked at.
+    logged: usize,
     /// Calls whose first answer was told of, for the second one.
     answered: HashMap<CallId, Callout>,
     configuration: Value,
@@ -105,6 +119,7 @@ impl Harness {
             workers: workers.max(1),
             time: time * MILLISECOND,
             buffer_limit: 2 * 1024 * 1024,
+            closed_if_refused: true,
             trace: conditions.account.is_none() && !conditions.quiet,
             faults: conditions.faults,
             costs: conditions.account.is_some(),
@@ -124,6 +139,10 @@ impl Harness {
             open,
             upstream,
             sent: Vec::new(),
+            handles: HashMap::new(),
+            coming: Vec::new(),
+            observed: Observed::default(),
+            logged: 0,
             answered: HashMap::new(),
             configuration,
             workers,
@@ -164,7 +183,8 @@ impl Harness {
             self.forget_cancelled();
             let now = self.now();
             let due = locked(&self.service).due(now);
-            let piece = self.sent.iter().position(|sent| sent.waits() && sent.due <= now);
+            let is_due = |handle: &Handle| self.sent.get(*handle).is_some_and(|sent| sent.due <= now);
+            let piece = self.coming.iter().copied().find(is_due);
             if due.is_empty() && piece.is_none() {
                 return Ok(());
             }
@@ -183,9 +203,10 @@ impl Harness {
             Delivery::Answer { status, body } => Answer::new(status, body),
             Delivery::Reset => Answer::default(),
         };
-        let callout = locked(&self.open).remove(&id);
+        let callout = locked(&self.open).callouts.remove(&id);
         match callout {
             Some(callout) => {
+                locked(&self.open).by_token.remove(&(callout.worker, callout.token));
                 // What the proxy has given up on is not told of any more.
                 let _told = self.gateway.answer(&callout, answer);
                 self.answered.insert(id, callout);
@@ -201,19 +222,13 @@ impl Harness {
 
     /// Calls whose stream has ended, or whose time is over, are awaited by nobody.
     fn forget_cancelled(&mut self) {
-        if locked(&self.open).is_empty() {
-            return;
-        }
-        let still: Vec<(usize, u32)> =
-            self.gateway.callouts().iter().map(|callout| (callout.worker, callout.token)).collect();
-        let mut service = locked(&self.service);
-        locked(&self.open).retain(|id, callout| {
-            let waits = still.contains(&(callout.worker, callout.token));
-            if !waits {
-                service.forget(*id);
+        for (worker, token) in self.gateway.take_gone() {
+            let id = locked(&self.open).by_token.remove(&(worker, token));
+            if let Some(id) = id {
+                locked(&self.open).callouts.remove(&id);
+                locked(&self.service).forget(id);
             }
-            waits
-        });
+        }
     }
 
     fn piece(&mut self, handle: Handle) {
@@ -229,11 +244,15 @@ impl Harness {
         if let Some(trailers) = trailers {
             self.gateway.trailers(id, trailers);
         }
+        if last {
+            self.coming.retain(|other| *other != handle);
+        }
     }
 
     /// Lets time pass to the next moment at which something happens, and to the limit at most, in Unix milliseconds.
     fn step(&mut self, limit: u64) -> Result<(), Trouble> {
-        let pieces = self.sent.iter().filter(|sent| sent.waits()).map(|sent| sent.due * MILLISECOND).min();
+        let due = |handle: &Handle| self.sent.get(*handle).map(|sent| sent.due * MILLISECOND);
+        let pieces = self.coming.iter().filter_map(due).min();
         let service = locked(&self.service).next().map(|at| at * MILLISECOND);
         let next = [self.gateway.next(), pieces, service].into_iter().flatten().min();
         let (now, limit) = (self.gateway.now(), limit * MILLISECOND);
@@ -242,11 +261,25 @@ impl Harness {
         self.settle()
     }
 
-    fn observed(&mut self) -> Observed {
-        let requests = (0..self.sent.len()).map(|handle| self.observed_request(handle)).collect();
-        let metrics = self.gateway.metrics().into_iter().map(|(name, value)| (name, value.cast_signed())).collect();
-        let logs = self.gateway.logs().iter().filter(|log| log.level >= 3).map(|log| log.text.clone()).collect();
-        Observed { requests, metrics, logs }
+    /// Brings what can be seen up to date, where something has changed.
+    fn look(&mut self) {
+        for id in self.gateway.take_touched() {
+            if let Some(handle) = self.handles.get(&id).copied() {
+                self.look_at(handle);
+            }
+        }
+        let metrics = self.gateway.metrics().into_iter().map(|(name, value)| (name, value.cast_signed()));
+        self.observed.metrics = metrics.collect();
+        let new = self.gateway.logs().iter().skip(self.logged).filter(|log| log.level >= 3);
+        self.observed.logs.extend(new.map(|log| log.text.clone()));
+        self.logged = self.gateway.logs().len();
+    }
+
+    fn look_at(&mut self, handle: Handle) {
+        let seen = self.observed_request(handle);
+        if let Some(place) = self.observed.requests.get_mut(handle) {
+            *place = seen;
+        }
     }
 
     fn observed_request(&mut self, handle: Handle) -> ObservedRequest {
@@ -261,7 +294,12 @@ impl Harness {
                 headers: fields(client.headers.as_ref()),
                 body: client.body.clone(),
             }),
-            by_gateway: exchange.answered_by.is_some_and(|by| by != AnsweredBy::Upstream),
+            by_gateway: match exchange.answered_by {
+                Some(AnsweredBy::Filter) => true,
+                // Where the upstream was asked, the proxy answers for it.
+                Some(AnsweredBy::Proxy) => exchange.upstream.headers.is_none(),
+                Some(AnsweredBy::Upstream) | None => false,
+            },
             reset: exchange.reset && !gone,
             gone,
             decision: exchange.property("holdgate.decision").map(text),
@@ -289,6 +327,12 @@ impl Driver for Harness {
         let pause = u64::try_from(request.pause.as_millis()).unwrap_or(u64::MAX);
         self.sent.push(Sent { id, gone: false, pieces, due: now, pause, trailers });
         let handle = self.sent.len() - 1;
+        self.handles.insert(id, handle);
+        if !end {
+            self.coming.push(handle);
+        }
+        self.observed.requests.push(ObservedRequest::default());
+        self.look_at(handle);
         self.settle()?;
         Ok(handle)
     }
@@ -298,10 +342,10 @@ impl Driver for Harness {
         let id = sent.id;
         if !self.gateway.exchange(id).over {
             sent.gone = true;
-            sent.pieces.clear();
-            sent.trailers = None;
+            self.coming.retain(|other| *other != request);
             self.gateway.hang_up(id);
         }
+        self.look_at(request);
         self.settle()
     }
 
@@ -314,8 +358,8 @@ impl Driver for Harness {
             let marks = Some(self.gateway.progress());
             if seen != marks {
                 seen = marks;
-                let observed = self.observed();
-                if done(&observed) {
+                self.look();
+                if done(&self.observed) {
                     return Ok(true);
                 }
             }
@@ -339,16 +383,17 @@ impl Driver for Harness {
     }
 
     fn restart(&mut self, what: Restart) -> Result<(), Trouble> {
-        let worker = match what {
-            Restart::Worker(number) => Some(number.saturating_sub(1)),
-            Restart::Proxy => None,
+        let restarted = match what {
+            Restart::Worker(number) => self.gateway.restart_worker(number.saturating_sub(1)),
+            Restart::Proxy => self.gateway.restart(),
         };
-        self.gateway.restart(worker).map_err(|error| Trouble::Failed(error.to_string()))?;
+        restarted.map_err(|error| Trouble::Failed(error.to_string()))?;
         self.settle()
     }
 
     fn observe(&mut self) -> Observed {
-        self.observed()
+        self.look();
+        self.observed.clone()
     }
 
     fn findings(&mut self) -> Vec<String> {
@@ -367,7 +412,7 @@ impl Driver for Harness {
 impl Drop for Harness {
     fn drop(&mut self) {
         let Some(account) = self.account.take() else { return };
-        let observed = self.observed();
+        let observed = self.observe();
         for handle in 0..self.sent.len() {
             let _settled = self.hang_up(handle);
         }
@@ -386,12 +431,6 @@ impl Drop for Harness {
     }
 }
 
-impl Sent {
-    fn waits(&self) -> bool {
-        !self.pieces.is_empty() || self.trailers.is_some()
-    }
-}
-
 /// A callout goes to the service.
 fn take(service: &SharedService, open: &Open, callout: &Callout, now: u64) -> CallReply {
     if callout.cluster != CLUSTER {
@@ -406,7 +445,9 @@ fn take(service: &SharedService, open: &Open, callout: &Callout, now: u64) -> Ca
     match locked(service).take(now / MILLISECOND, call) {
         Taken::Refused => CallReply::Refuse(10),
         Taken::Call(id) => {
-            locked(open).insert(id, callout.clone());
+            let mut open = locked(open);
+            open.by_token.insert((callout.worker, callout.token), id);
+            open.callouts.insert(id, callout.clone());
             CallReply::Open
         }
     }

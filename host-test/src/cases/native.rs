@@ -313,7 +313,7 @@ impl Driver for Native {
             }
         };
         for worker in which {
-            self.lose_worker(worker);
+            self.lose_worker(worker, what);
             self.add_root(worker).map_err(Trouble::Failed)?;
         }
         self.note("the VM starts again");

@@ -85,21 +85,7 @@ impl<'n> Clusters<'n> {
 
     /// What the cluster of the approval service needs. `at` is where the plugin configuration names it.
     pub(super) fn check_approval(&self, name: &str, at: Span, report: &mut Report<'_>) {
-        let Some(cluster) = self.find(name) else {
-            let message =
-                format!("there is no cluster {}: the filter cannot ask for holds, and refuses them", Quoted(name));
-            if self.are_open {
-                let message = format!("the cluster {} is not in this file and was not looked at", Quoted(name));
-                report.add(Code::NotLookedAt, at, message, super::bootstrap::DUMP);
-            } else {
-                let help = "add the cluster of the approval service under `static_resources.clusters`, or name the one that \
-                            is there in `approval.cluster`";
-                report.add(Code::NoApproval, at, message, help);
-            }
-            return;
-        };
-        let place = cluster.get("name").map_or(cluster.span, |name| name.span);
-        self.check_tls(name, cluster, place, report);
+        let Some((cluster, place)) = self.check_trusted(name, at, &APPROVAL, report) else { return };
         let options = http_options(cluster);
         let http2 = |node: &Node| node.get("http2_protocol_options").is_some() || node.get("auto_config").is_some();
         let explicit = options.and_then(|options| options.get("explicit_http_config"));
@@ -113,32 +99,78 @@ impl<'n> Clusters<'n> {
         check_thresholds(cluster, "holds are refused", report);
     }
 
-    /// The credential crosses a network only where somebody showed who takes it.
-    fn check_tls(&self, name: &str, cluster: &Node, place: Span, report: &mut Report<'_>) {
+    /// What the cluster of an issuer's keys needs: whoever answers there decides whose tokens count.
+    pub(super) fn check_keys(&self, name: &str, at: Span, report: &mut Report<'_>) {
+        self.check_trusted(name, at, &KEYS, report);
+    }
+
+    /// A cluster whose answers are believed, with the place of its name, if it is there.
+    fn check_trusted(&self, name: &str, at: Span, who: &Trusted, report: &mut Report<'_>) -> Option<(&'n Node, Span)> {
+        let Some(cluster) = self.find(name) else {
+            if self.are_open {
+                let message = format!("the cluster {} is not in this file and was not looked at", Quoted(name));
+                report.add(Code::NotLookedAt, at, message, super::bootstrap::DUMP);
+            } else {
+                report.add(who.code, at, format!("there is no cluster {}: {}", Quoted(name), who.missing), who.add);
+            }
+            return None;
+        };
+        let place = cluster.get("name").map_or(cluster.span, |name| name.span);
+        self.check_tls(name, cluster, place, who, report);
+        Some((cluster, place))
+    }
+
+    /// What is believed crosses a network only where somebody showed who says it.
+    fn check_tls(&self, name: &str, cluster: &Node, place: Span, who: &Trusted, report: &mut Report<'_>) {
         let local = |address: &String| address.starts_with("pipe:") || address.starts_with("127.0.0.1:");
         let addresses: Vec<String> = self.addresses(name).collect();
         if !addresses.is_empty() && addresses.iter().all(local) {
             return;
         }
         let Some(socket) = cluster.get("transport_socket") else {
-            let message = "the approval service is reached without TLS: the gateway's credential and the requests that are held \
-                           cross the network in clear text, and whoever answers is believed";
             let help = "add a `transport_socket` with an `UpstreamTlsContext` and its `trusted_ca`";
-            report.add(Code::ClearText, place, message, help);
-            return;
+            return report.add(Code::ClearText, place, who.clear, help);
         };
         let context = socket.get("typed_config").and_then(Node::typed).map_or(socket, |(_, context)| context);
         let validates = ["validation_context", "combined_validation_context", "validation_context_sds_secret_config"];
         let common = context.get("common_tls_context");
         if !common.is_some_and(|common| validates.iter().any(|name| common.get(name).is_some())) {
-            let message = "the certificate of the approval service is not checked: whoever answers gets the gateway's credential \
-                           and is believed";
             let help = "write `validation_context: {trusted_ca: {filename: ...}, match_typed_subject_alt_names: [...]}` in its \
                         `common_tls_context`";
-            report.add(Code::ClearText, socket.span, message, help);
+            report.add(Code::ClearText, socket.span, who.unchecked, help);
         }
     }
 }
+
+/// What is said of a cluster whose answers are believed.
+struct Trusted {
+    code: Code,
+    /// Where it is not there, and the mend.
+    missing: &'static str,
+    add: &'static str,
+    /// Where it is reached without TLS, and where its certificate is not checked.
+    clear: &'static str,
+    unchecked: &'static str,
+}
+
+const APPROVAL: Trusted = Trusted {
+    code: Code::NoApproval,
+    missing: "the filter cannot ask for holds, and refuses them",
+    add: "add the cluster of the approval service under `static_resources.clusters`, or name the one that is there in \
+          `approval.cluster`",
+    clear: "the approval service is reached without TLS: the gateway's credential and the requests that are held cross the \
+            network in clear text, and whoever answers is believed",
+    unchecked: "the certificate of the approval service is not checked: whoever answers gets the gateway's credential and is \
+                believed",
+};
+
+const KEYS: Trusted = Trusted {
+    code: Code::NoKeys,
+    missing: "the issuer's keys cannot be fetched, and its agents get 503",
+    add: "add the cluster of the issuer under `static_resources.clusters`, or name the one that is there in `jwks.cluster`",
+    clear: "an issuer's keys are fetched without TLS: whoever answers decides whose tokens count",
+    unchecked: "the certificate of an issuer is not checked: whoever answers decides whose tokens count",
+};
 
 /// The limits of a cluster that holds, or those who wait to be forwarded, reach first.
 pub(super) fn check_thresholds(cluster: &Node, then: &str, report: &mut Report<'_>) {

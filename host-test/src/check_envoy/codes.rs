@@ -60,6 +60,8 @@ codes! {
     ShownCredential "HE122" "secret that the admin interface shows";
     Refused "HE123" "plugin configuration that the filter refuses";
     NoApproval "HE124" "no cluster of the approval service";
+    NoKeys "HE125" "no cluster of an issuer's keys";
+    Unvalidated "HE126" "certificate that counts without having been validated";
     NotLookedAt "HE201" "part that was not looked at";
     Unguarded "HE202" "listener without the filter";
     Between "HE203" "filter between Holdgate and the router";
@@ -78,6 +80,7 @@ codes! {
     RuntimeOverride "HE216" "safeguard of Envoy that is changed at run time";
     SharedVm "HE217" "other code with the name of the filter's VM";
     Twice "HE218" "filter that stands there twice";
+    NoCertificates "HE219" "certificates that never count";
 }
 
 impl Code {

@@ -223,7 +223,7 @@ pub(super) fn check_conditions(filters: &[Node], report: &mut Report<'_>) -> boo
 }
 
 /// The segment that names a filter in its type, or in its name where the type does not tell.
-fn kind(filter: &Node) -> Option<String> {
+pub(super) fn kind(filter: &Node) -> Option<String> {
     let (kind, _) = filter.get("typed_config").and_then(Node::typed)?;
     if kind.ends_with("ExtensionWithMatcher") || kind.ends_with("ExtensionWithMatcherPerRoute") {
         return Some("composite".to_owned());

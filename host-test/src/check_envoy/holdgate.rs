@@ -1,7 +1,9 @@
 //! The filter itself: how it is recognised, and what its plugin configuration must have.
 
+use std::collections::BTreeSet;
+
 use holdgate_authoring::{Quoted, Span};
-use holdgate_gate::Config;
+use holdgate_gate::{Config, config::KeySource};
 use serde_json::Value;
 
 use super::{codes::Code, node::Node, report::Report};
@@ -27,8 +29,12 @@ pub(super) struct Holdgate<'n> {
 pub(super) struct Settings {
     /// The cluster of the approval service.
     pub(super) cluster: Option<String>,
-    /// Where it is named.
+    /// Where it is named, and all else of the configuration.
     pub(super) cluster_at: Span,
+    /// The clusters from which issuers' keys are fetched, each once.
+    pub(super) key_clusters: Vec<String>,
+    /// Whether certificates name agents.
+    pub(super) by_certificate: bool,
     /// The header of the agents' token.
     pub(super) header: String,
     /// In bytes.
@@ -163,7 +169,13 @@ impl Settings {
         let cluster_at = value.as_ref().map_or(at, |(_, node)| node.span);
         let text = value.map(|(text, _)| text).unwrap_or_default();
         if let Ok(config) = Config::parse(text.as_bytes()) {
+            let fetched = config.identity.issuers.iter().filter_map(|issuer| match &issuer.keys {
+                KeySource::Fetched(place) => Some(place.cluster.clone()),
+                KeySource::Pinned(_) => None,
+            });
             return Settings {
+                key_clusters: fetched.collect::<BTreeSet<_>>().into_iter().collect(),
+                by_certificate: config.identity.spiffe.is_some(),
                 cluster: Some(config.approval.cluster),
                 cluster_at,
                 header: config.identity.header,
@@ -178,6 +190,8 @@ impl Settings {
             text(pointer).and_then(holdgate_protocol::duration::seconds).map_or(default, |seconds| seconds * 1000)
         };
         Settings {
+            key_clusters: Vec::new(),
+            by_certificate: json.pointer("/identity/spiffe").is_some(),
             cluster: text("/approval/cluster").map(str::to_owned),
             cluster_at,
             header: text("/identity/header").unwrap_or("authorization").to_owned(),

@@ -6,6 +6,7 @@ use holdgate_authoring::{Quoted, Span};
 
 use super::{
     bootstrap::{Bootstrap, DUMP, is_loopback},
+    certificates,
     clusters::{check_thresholds, http_options, spelled},
     codes::Code,
     filters,
@@ -263,8 +264,12 @@ fn check_guarded(
         if let Some(cluster) = &holdgate.settings.cluster {
             bootstrap.clusters.check_approval(cluster, holdgate.settings.cluster_at, report);
         }
+        for cluster in &holdgate.settings.key_clusters {
+            bootstrap.clusters.check_keys(cluster, holdgate.settings.cluster_at, report);
+        }
     }
     filters::check(bootstrap, manager.list("http_filters"), holdgates, report);
+    certificates::check(manager.list("http_filters"), entry.listener, first, report);
     manager::check(manager, entry.at, &first.settings, report);
     check_upgrade_chains(manager, report);
     for at in missing {

@@ -64,7 +64,7 @@ pub(crate) fn played(
     let make = |setup: Setup| -> Result<Box<dyn Driver>, Trouble> {
         Harness::start(filter(), setup, conditions.clone()).map(change)
     };
-    play(case, &file.file.policy, &file.policies, &["harness", "envoy"], &make)
+    play(case, &file.file.policy, &file.policies, &["harness"], &make)
 }
 
 /// Plays a case, and gives how it ended with its account, which is none where it could not be started.

@@ -117,7 +117,8 @@ fn a_body_that_takes_its_time_meets_what_it_meets_at_once() {
         request.chunks = Chunks::Sizes(vec![1, 1]);
         request.pause = Duration::from_millis(40);
     }
-    assert!(all_come_out_the_same(is_whole, slowly) > 60);
+    // In a scenario, steps would come between the pieces.
+    assert!(all_come_out_the_same(|_| false, slowly) > 60);
 }
 
 #[test]

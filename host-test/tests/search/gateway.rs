@@ -27,7 +27,7 @@ pub(crate) fn bundle(serial: u64) -> Vec<u8> {
     static POLICIES: OnceLock<Policies> = OnceLock::new();
     let beside = || Policies::beside(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases/iam-guardrails.yaml"));
     let source = PolicySource::File("policies/iam-guardrails.yaml".to_owned());
-    POLICIES.get_or_init(beside).bundle(&source, serial).unwrap().0
+    POLICIES.get_or_init(beside).bundle(&source, serial).unwrap().to_vec()
 }
 
 pub(crate) fn token(subject: &str) -> String {

@@ -8,7 +8,7 @@ use std::{
 
 use holdgate_tests::{
     reviewer::{Verdict, id_of},
-    stack::{Options, Stack},
+    stack::{Edit, Options, Places, Stack},
     until,
 };
 use serde_json::{Value, json};
@@ -95,6 +95,69 @@ async fn holds_outlive_an_envoy_that_is_killed() {
         assert!(stack.upstream.seen_at(target).is_empty());
         let answer = call.send().await.unwrap();
         assert!(passed(&answer), "{} {}", answer.status, answer.text());
+        assert_eq!(stack.upstream.seen_at(target).len(), 1);
+    }
+}
+
+/// The filter crashes while it holds requests, and Envoy loads it anew: nothing that was held goes on for that, and nothing
+/// of it is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn holds_outlive_a_filter_that_crashes() {
+    const CRASH: &str = "/holdgate-crashes-here";
+    let shipped = Places::find().unwrap().filter;
+    let crashes = shipped.ancestors().nth(2).unwrap().join("wasm-trap/holdgate.wasm");
+    let has_the_way = |filter: &Path| {
+        let bytes = std::fs::read(filter).unwrap();
+        bytes.windows(CRASH.len()).any(|window| window == CRASH.as_bytes())
+    };
+    assert!(has_the_way(&crashes) && !has_the_way(&shipped), "only the filter for this test can be made to crash");
+    let edit = move |config: &mut Value| {
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = config.pointer_mut(filters).unwrap().as_array_mut().unwrap();
+        let ours = filters.iter_mut().find(|filter| filter["name"] == "holdgate").unwrap();
+        let plugin = &mut ours["typed_config"]["config"];
+        assert_eq!(plugin["failure_policy"], "FAIL_RELOAD", "as it is shipped");
+        plugin["vm_config"]["code"]["local"]["filename"] = json!(crashes);
+        // Envoy tells a stream that its filter is gone when it next has something to do with it.
+        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+        config.pointer_mut(manager).unwrap()["stream_idle_timeout"] = json!("20s");
+    };
+    let (plugin, envoy) = (json!({"max_wait": "15s"}), Some(Arc::new(edit) as Edit));
+    let stack = start_with(Options { plugin, envoy, ..Options::default() }).await;
+    let alice = stack.sign_in("alice").await.unwrap();
+    let targets = ["1", "2"].map(roles);
+    let calls = targets.clone().map(|target| stack.agent().post(&target, JSON_BODY));
+    let waiting = calls.clone().map(|call| tokio::spawn(call.send()));
+    let mut holds = pending_holds(&alice, 2, LIMIT).await;
+    holds.sort();
+
+    let crash = stack.agent().get(CRASH).send().await.unwrap();
+    assert!(!passed(&crash) && crash.status >= 500, "{}", crash.status);
+    for call in waiting {
+        let answer = call.await.unwrap().unwrap();
+        assert!(!passed(&answer) && answer.status == 503, "{} {}", answer.status, answer.text());
+    }
+    until("the filter to be loaded anew", LIMIT, async || stack.passes_routine().await.then_some(())).await.unwrap();
+    assert!(stack.upstream.seen().iter().all(|seen| seen.method == "GET" && seen.target != CRASH));
+
+    // The same requests join the same holds.
+    let mut joined = Vec::new();
+    for call in calls.clone() {
+        joined.push(ticket(&call.header("prefer", "wait=1").send().await.unwrap()));
+    }
+    joined.sort();
+    assert_eq!(joined, holds);
+    assert!(stack.upstream.seen().iter().all(|seen| seen.method == "GET"));
+    assert_eq!(alice.decide_all(&holds, Verdict::Approve, "checked").await.unwrap(), 2);
+    for (target, call) in targets.iter().zip(calls) {
+        let answer = until("the retry", LIMIT, async || {
+            let answer = call.clone().send().await.unwrap();
+            (answer.status != 429).then_some(answer)
+        });
+        let answer = answer.await.unwrap();
+        assert!(passed(&answer), "{} {}", answer.status, answer.text());
+        let again = call.header("prefer", "wait=1").send().await.unwrap();
+        assert!(!holds.contains(&ticket(&again)), "an approval is good for one request");
         assert_eq!(stack.upstream.seen_at(target).len(), 1);
     }
 }

@@ -204,7 +204,7 @@ fn data_of(answer: &[u8]) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_bodies_of_one_agent_do_not_fill_the_gateway() {
-    let stack = start(json!({"max_agent_bytes": 40_000, "body_within": "3s"}), false).await;
+    let stack = start(json!({"max_agent_bytes": 40_000, "max_body": 40_000, "body_within": "3s"}), false).await;
     let (agent, other) = (stack.agent(), stack.agent_with(json!({"sub": "agent-9"})));
     let begin = async |agent: &Agent, size: usize| {
         let mut stream = TcpStream::connect(agent.gateway).await.unwrap();

@@ -1,6 +1,7 @@
 //! MCP with the `rmcp` SDK on both sides of the gateway, and by hand where an SDK would not do it.
 
 mod attacks;
+mod lists;
 mod server;
 
 use std::{collections::HashMap, time::Duration};
@@ -37,9 +38,14 @@ impl Site {
 
     /// `http2`: the gateway speaks HTTP/2 to the server.
     async fn start_over(json: bool, max_wait: &str, upstream_http2: bool) -> Site {
+        let policy = std::fs::read_to_string(POLICY).unwrap();
+        Site::start_with(json, max_wait, upstream_http2, policy).await
+    }
+
+    async fn start_with(json: bool, max_wait: &str, upstream_http2: bool, policy: String) -> Site {
         let server = Server::start(json).await;
         let plugin = json!({"max_wait": max_wait, "policy": "tools", "mcp": {"paths": ["/mcp"]}});
-        let (policy, upstream) = (Some(std::fs::read_to_string(POLICY).unwrap()), Some(server.address));
+        let (policy, upstream) = (Some(policy), Some(server.address));
         let stack = start_with(Options { policy, upstream, upstream_http2, plugin, ..Options::default() }).await;
         Site { stack, server }
     }

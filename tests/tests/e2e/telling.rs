@@ -259,3 +259,30 @@ async fn rates_count_for_all_workers_and_connections_together() {
         }
     }
 }
+
+/// The attack: first requests to all workers at once. Where two of them made the page of a count at the same time, one's
+/// count was lost, and the agent had a request for nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn first_requests_at_the_same_time_are_all_counted() {
+    let shipped = std::fs::read_to_string(holdgate_tests::stack::Places::find().unwrap().shipped_policy()).unwrap();
+    let limited = LIMITED.replace("over: 60", "over: 1");
+    let policy = shipped.replace("\nrules:\n", &format!("\nrules:\n{limited}\n"));
+    let stack = start_with(Options { policy: Some(policy), concurrency: 4, ..Options::default() }).await;
+    until("all workers", LIMIT, async || {
+        for _ in 0..60 {
+            stack.passes_routine().await.then_some(())?;
+        }
+        Some(())
+    })
+    .await
+    .unwrap();
+    for agent in 0..200 {
+        let agent = stack.agent_with(json!({"sub": format!("agent-{agent}")}));
+        let calls = [0, 1, 2, 3].map(|index| tokio::spawn(agent.get(&format!("/limited/{index}")).send()));
+        let mut good = 0;
+        for call in calls {
+            good += usize::from(call.await.unwrap().unwrap().header(MARK).is_some());
+        }
+        assert_eq!(good, 1);
+    }
+}

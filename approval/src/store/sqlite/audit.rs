@@ -48,9 +48,9 @@ pub async fn known(
     Ok(Some((uint(row.try_get("to_seq")?), uint(row.try_get("dropped")?), hash)))
 }
 
-/// The last number of a VM that a batch covers; 0 before the first.
+/// The last number of a VM that a batch covered, be it kept still or not; 0 before the first.
 pub async fn last(connection: &mut Connection, group: &str, vm_epoch: &str) -> Result<u64, StoreError> {
-    let sql = "SELECT to_seq FROM audit_batches WHERE grp = ? AND vm_epoch = ? ORDER BY from_seq DESC LIMIT 1";
+    let sql = "SELECT last_seq FROM audit_ends WHERE grp = ? AND vm_epoch = ?";
     let row = sqlx::query(sql).bind(group).bind(vm_epoch).fetch_optional(connection).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?.map_or(0, uint))
 }
@@ -101,7 +101,25 @@ impl Tx {
             .bind(int(now))
             .execute(&mut **self)
             .await?;
+        let sql = "INSERT INTO audit_ends (grp, vm_epoch, last_seq) VALUES (?, ?, ?)
+                   ON CONFLICT (grp, vm_epoch) DO UPDATE SET last_seq = max(last_seq, excluded.last_seq)";
+        let query = sqlx::query(sql).bind(batch.group).bind(batch.vm_epoch).bind(int(batch.to));
+        query.execute(&mut **self).await?;
         Ok(())
+    }
+
+    /// Deletes batches that came at or before `until`; says how many. Where each VM's numbers end stays known.
+    pub async fn delete_batches(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM audit_batches WHERE rowid IN
+                   (SELECT rowid FROM audit_batches WHERE received_at <= ? ORDER BY received_at LIMIT ?)";
+        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
+    }
+
+    /// Deletes gaps that were noticed at or before `until`; says how many. What belongs into them is not awaited any more.
+    pub async fn delete_gaps(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM audit_gaps WHERE (grp, vm_epoch, from_seq) IN
+                   (SELECT grp, vm_epoch, from_seq FROM audit_gaps WHERE noticed_at <= ? ORDER BY noticed_at LIMIT ?)";
+        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
     }
 
     /// Notes that numbers have no record. `received`: they lie inside a batch that has come.

@@ -3,7 +3,7 @@
 use holdgate_protocol::gateway::FeedItem;
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, Tx, int, uint};
+use super::{Connection, StoreError, Tx, int, rows, uint};
 
 /// The newest number that was given out; 0 before the first.
 pub async fn head(connection: &mut Connection) -> Result<u64, StoreError> {
@@ -31,18 +31,34 @@ pub async fn page(
     rows.into_iter().map(item).collect()
 }
 
+/// An item that is not written yet.
+pub(super) struct Told {
+    seq: u64,
+    group: Option<String>,
+    text: String,
+}
+
 impl Tx {
-    /// Adds one item, made with its number. Without a group it is for all.
-    pub async fn tell(&mut self, group: Option<&str>, item: impl FnOnce(u64) -> FeedItem) -> Result<u64, StoreError> {
+    /// Adds one item, made with its number. Without a group it is for all. It is written at the end of the transaction.
+    pub fn tell(&mut self, group: Option<&str>, item: impl FnOnce(u64) -> FeedItem) -> Result<u64, StoreError> {
         let seq = self.head.feed + 1;
         let text = serde_json::to_string(&item(seq))?;
-        let sql = "INSERT INTO feed (seq, grp, item) VALUES (?, ?, ?)";
-        sqlx::query(sql).bind(int(seq)).bind(group).bind(text).execute(&mut **self).await?;
         self.head.feed = seq;
+        self.appended.told.push(Told { seq, group: group.map(ToOwned::to_owned), text });
         Ok(seq)
     }
 
-    /// Forgets all but the newest `keep` numbers.
+    /// Writes the items that this transaction has added.
+    pub(super) async fn write_told(&mut self) -> Result<(), StoreError> {
+        let told = std::mem::take(&mut self.appended.told);
+        rows::write(self, ("INSERT INTO feed (seq, grp, item) ", ""), &told, |mut row, item| {
+            row.push_bind(int(item.seq)).push_bind(&item.group).push_bind(&*item.text);
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets all but the newest `keep` numbers of those that were there when the transaction began.
     pub async fn prune_feed(&mut self, keep: u64) -> Result<(), StoreError> {
         let until = int(self.head.feed.saturating_sub(keep));
         sqlx::query("DELETE FROM feed WHERE seq <= ?").bind(until).execute(&mut **self).await?;

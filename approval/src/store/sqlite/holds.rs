@@ -1,15 +1,15 @@
-//! Holds, what was captured of their requests, their decisions, attempts and outcomes.
+//! Holds, what was captured of their requests, and their decisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use holdgate_protocol::{
     Hash, RuleRef,
     bundle::PolicyRef,
-    gateway::{Asked, CapturedRequest, HoldState, OpenHold, Outcome},
+    gateway::{Asked, CapturedRequest, HoldState, OpenHold},
 };
 use sqlx::{Row as _, sqlite::SqliteRow};
 
-use super::{Connection, StoreError, Tx, int, uint};
+use super::{Connection, StoreError, Tx, int, rows, uint};
 use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, quota::counted};
 
 const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
@@ -78,6 +78,14 @@ impl Decision {
 pub async fn find(connection: &mut Connection, id: &str) -> Result<Option<Hold>, StoreError> {
     let sql = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM holds WHERE id = ?"));
     sqlx::query(sql).bind(id).fetch_optional(connection).await?.as_ref().map(hold).transpose()
+}
+
+/// The holds with these ids, by id.
+pub async fn find_all(connection: &mut Connection, ids: &[&str]) -> Result<HashMap<String, Hold>, StoreError> {
+    let query = format!("SELECT {COLUMNS} FROM holds WHERE id IN");
+    let found = rows::find(connection, &query, ids).await?;
+    let by_id = |row: &SqliteRow| hold(row).map(|hold| (hold.terms.id.clone(), hold));
+    found.iter().map(by_id).collect()
 }
 
 /// The open hold of a request.
@@ -196,14 +204,18 @@ pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Deci
     sqlx::query(sql).bind(id).fetch_all(connection).await?.iter().map(decision).collect()
 }
 
-/// What the gateways reported of a hold's request.
-pub async fn outcomes(connection: &mut Connection, id: &str) -> Result<Vec<Outcome>, StoreError> {
-    let sql = "SELECT attempt, forwarded, status FROM outcomes WHERE hold = ? ORDER BY reported_at";
-    let outcome = |row: &SqliteRow| {
-        let (attempt, forwarded) = (row.try_get("attempt")?, row.try_get("forwarded")?);
-        Ok(Outcome { hold: id.to_owned(), attempt, forwarded, status: row.try_get("status")? })
-    };
-    sqlx::query(sql).bind(id).fetch_all(connection).await?.iter().map(outcome).collect()
+/// The approvals of these holds that count, by hold.
+pub async fn approvals(
+    connection: &mut Connection,
+    holds: &[&str],
+) -> Result<HashMap<String, Vec<Approval>>, StoreError> {
+    let query = "SELECT hold, person, roles FROM decisions WHERE verdict = 'approve' AND hold IN";
+    let mut approvals: HashMap<String, Vec<Approval>> = HashMap::new();
+    for row in rows::find(connection, query, holds).await? {
+        let approval = Approval { person: row.try_get(1)?, roles: serde_json::from_str(row.try_get(2)?)? };
+        approvals.entry(row.try_get(0)?).or_default().push(approval);
+    }
+    Ok(approvals)
 }
 
 impl Tx {
@@ -246,83 +258,57 @@ impl Tx {
         self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await
     }
 
-    /// Deletes what was captured of holds that ended at or before `until`; says of how many.
+    /// Deletes what was captured of holds that ended at or before `until`, from the files too; says of how many.
     pub async fn delete_captures(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
         let sql = "DELETE FROM captures WHERE hold IN (SELECT hold FROM captures JOIN holds ON holds.id = hold
                    WHERE state NOT IN ('pending', 'approved') AND since <= ? LIMIT ?)";
-        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
+        let deleted = sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected();
+        self.erases |= deleted > 0;
+        Ok(deleted)
     }
 
-    /// Brings a hold from the state that was read to another. `false`: it is not in that state any more.
-    pub async fn change_hold(&mut self, before: &Hold, change: &Change, now: u64) -> Result<bool, StoreError> {
-        let used = if let Stage::Used(used) = &change.stage { Some(used) } else { None };
-        let sql = "UPDATE holds SET state = ?, cause = ?, since = ?, deadline = ?, used_attempt = ?, grant_text = ?,
-                   grant_expires_at = ? WHERE id = ? AND state = ?";
-        let done = sqlx::query(sql)
-            .bind(change.stage.state().as_str())
-            .bind(change.stage.cause().map(Cause::as_str))
-            .bind(int(now))
-            .bind(int(change.stage.deadline().unwrap_or(now)))
-            .bind(used.map(|used| &used.attempt))
-            .bind(used.map(|used| &used.grant))
-            .bind(used.map(|used| int(used.grant_expires_at)))
-            .bind(&before.terms.id)
-            .bind(before.stage.state().as_str())
-            .execute(&mut **self)
-            .await?;
-        if done.rows_affected() != 1 {
+    /// Brings holds from the states that were read to others; a hold stands there once. `false`: some are not in the state
+    /// that was read any more, and what this has written must not stay.
+    pub async fn change_holds(&mut self, changes: &[(&Hold, &Change)], now: u64) -> Result<bool, StoreError> {
+        let head = "WITH new (id, was, state, cause, since, deadline, attempt, permit, valid_until) AS (";
+        let tail =
+            ") UPDATE holds SET state = new.state, cause = new.cause, since = new.since, deadline = new.deadline,
+                    used_attempt = new.attempt, grant_text = new.permit, grant_expires_at = new.valid_until
+                    FROM new WHERE holds.id = new.id AND holds.state = new.was";
+        let changed = rows::write(self, (head, tail), changes, |mut row, (before, change)| {
+            let used = if let Stage::Used(used) = &change.stage { Some(used) } else { None };
+            row.push_bind(&*before.terms.id).push_bind(before.stage.state().as_str());
+            row.push_bind(change.stage.state().as_str()).push_bind(change.stage.cause().map(Cause::as_str));
+            row.push_bind(int(now)).push_bind(int(change.stage.deadline().unwrap_or(now)));
+            row.push_bind(used.map(|used| &*used.attempt)).push_bind(used.map(|used| &*used.grant));
+            row.push_bind(used.map(|used| int(used.grant_expires_at)));
+        })
+        .await?;
+        if usize::try_from(changed) != Ok(changes.len()) {
             return Ok(false);
         }
-        if before.stage.deadline().is_some() && change.stage.deadline().is_none() {
-            self.count_ended(&counted(&before.terms.agent, &before.terms.rules)).await?;
-        }
+        let ended = |(before, change): &&(&Hold, &Change)| {
+            before.stage.deadline().is_some() && change.stage.deadline().is_none()
+        };
+        let names = changes.iter().filter(ended).flat_map(|(hold, _)| counted(&hold.terms.agent, &hold.terms.rules));
+        self.count_ended(names).await?;
         Ok(true)
     }
 
-    /// Notes that an attempt asked for a hold, or found one.
-    pub async fn note_attempt(&mut self, hold: &Hold, attempt: &str, now: u64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attempts (grp, attempt, hold, asked_at) VALUES (?, ?, ?, ?)
-                   ON CONFLICT (grp, attempt) DO UPDATE SET hold = excluded.hold, asked_at = excluded.asked_at";
-        let query = sqlx::query(sql).bind(&hold.terms.group).bind(attempt).bind(&hold.terms.id).bind(int(now));
-        query.execute(&mut **self).await?;
+    /// Keeps decisions with the holds that they are on.
+    pub async fn insert_decisions(&mut self, decisions: &[(String, Decision)]) -> Result<(), StoreError> {
+        let roles = |(_, decision): &(String, Decision)| serde_json::to_string(&decision.roles);
+        let roles = decisions.iter().map(roles).collect::<Result<Vec<_>, _>>()?;
+        let decided: Vec<_> = decisions.iter().zip(&roles).collect();
+        let head = "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at) ";
+        rows::write(self, (head, ""), &decided, |mut row, ((hold, decision), roles)| {
+            row.push_bind(&**hold).push_bind(&*decision.person);
+            row.push_bind(if decision.verdict == Verdict::Approve { "approve" } else { "deny" });
+            row.push_bind(&*decision.role).push_bind(&***roles).push_bind(&*decision.reason);
+            row.push_bind(int(decision.signed_in_at)).push_bind(int(decision.decided_at));
+        })
+        .await?;
         Ok(())
-    }
-
-    /// Notes that the agents of these attempts hung up.
-    pub async fn note_detached(&mut self, group: &str, attempts: &[String], now: u64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attempts (grp, attempt, detached_at) VALUES (?, ?, ?)
-                   ON CONFLICT (grp, attempt) DO UPDATE SET detached_at = excluded.detached_at";
-        for attempt in attempts {
-            sqlx::query(sql).bind(group).bind(attempt).bind(int(now)).execute(&mut **self).await?;
-        }
-        Ok(())
-    }
-
-    pub async fn insert_decision(&mut self, hold: &str, decision: &Decision) -> Result<(), StoreError> {
-        let sql = "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        sqlx::query(sql)
-            .bind(hold)
-            .bind(&decision.person)
-            .bind(if decision.verdict == Verdict::Approve { "approve" } else { "deny" })
-            .bind(&decision.role)
-            .bind(serde_json::to_string(&decision.roles)?)
-            .bind(&decision.reason)
-            .bind(int(decision.signed_in_at))
-            .bind(int(decision.decided_at))
-            .execute(&mut **self)
-            .await?;
-        Ok(())
-    }
-
-    /// Keeps a report. `false`: this attempt has reported before, or did not redeem a hold of this group.
-    pub async fn insert_outcome(&mut self, group: &str, outcome: &Outcome, now: u64) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO outcomes (hold, attempt, forwarded, status, reported_at)
-                   SELECT id, used_attempt, ?, ?, ? FROM holds WHERE id = ? AND grp = ? AND used_attempt = ?
-                   ON CONFLICT DO NOTHING";
-        let query = sqlx::query(sql).bind(outcome.forwarded).bind(outcome.status).bind(int(now));
-        let query = query.bind(&outcome.hold).bind(group).bind(&outcome.attempt);
-        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
     }
 }
 

@@ -3,7 +3,7 @@
 use holdgate_protocol::{Hash, Json};
 use sqlx::Row as _;
 
-use super::{Connection, StoreError, Tx, int, uint};
+use super::{Connection, StoreError, Tx, int, rows, uint};
 use crate::domain::DecidedBy;
 
 /// What happened. The number, the chain and the hash are the ledger's.
@@ -34,6 +34,11 @@ pub struct Entry {
 impl Entry {
     /// SHA-256 of the JCS of the entry without its hash.
     pub fn computed_hash(&self) -> Option<Hash> {
+        Some(self.hash_with(Json::parse(self.data.as_bytes()).ok()?))
+    }
+
+    /// The hash with `data` as it was read.
+    fn hash_with(&self, data: Json) -> Hash {
         let text = |text: &Option<String>| text.as_deref().map_or(Json::Null, Json::from);
         let entry = Json::object([
             ("seq", Json::integer(self.seq)),
@@ -41,10 +46,10 @@ impl Entry {
             ("kind", (&*self.kind).into()),
             ("hold", text(&self.hold)),
             ("decided_by", text(&self.decided_by)),
-            ("data", Json::parse(self.data.as_bytes()).ok()?),
+            ("data", data),
             ("prev", (&*self.prev.to_string()).into()),
         ]);
-        Some(Hash::of(&entry.to_jcs()))
+        Hash::of(&entry.to_jcs())
     }
 }
 
@@ -83,34 +88,35 @@ pub async fn page(
 }
 
 impl Tx {
-    /// Appends what happened to the ledger.
-    pub async fn record(&mut self, event: Event<'_>) -> Result<(), StoreError> {
-        let data = Json::from_serialize(&event.data)?.to_jcs();
+    /// Appends what happened to the ledger. It is written with all else that the transaction appends, at its end.
+    pub fn record(&mut self, event: Event<'_>) -> Result<(), StoreError> {
+        let data = Json::from_serialize(&event.data)?;
         let mut entry = Entry {
             seq: self.head.ledger + 1,
             time: event.time,
             kind: event.kind.to_owned(),
             hold: event.hold.map(ToOwned::to_owned),
             decided_by: event.decided_by.map(|by| by.as_str().to_owned()),
-            data: String::from_utf8(data).map_err(|_| StoreError::Corrupt("ledger.data"))?,
+            data: String::from_utf8(data.to_jcs()).map_err(|_| StoreError::Corrupt("ledger.data"))?,
             prev: self.head.ledger_hash,
             hash: self.head.ledger_hash,
         };
-        entry.hash = entry.computed_hash().ok_or(StoreError::Corrupt("ledger.data"))?;
-        let sql = "INSERT INTO ledger (seq, time, kind, hold, decided_by, data, prev, hash)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        sqlx::query(sql)
-            .bind(int(entry.seq))
-            .bind(int(entry.time))
-            .bind(entry.kind)
-            .bind(entry.hold)
-            .bind(entry.decided_by)
-            .bind(entry.data)
-            .bind(entry.prev.to_string())
-            .bind(entry.hash.to_string())
-            .execute(&mut **self)
-            .await?;
+        entry.hash = entry.hash_with(data);
         (self.head.ledger, self.head.ledger_hash) = (entry.seq, entry.hash);
+        self.appended.entries.push(entry);
+        Ok(())
+    }
+
+    /// Writes the entries that this transaction has appended.
+    pub(super) async fn write_entries(&mut self) -> Result<(), StoreError> {
+        let entries = std::mem::take(&mut self.appended.entries);
+        let head = "INSERT INTO ledger (seq, time, kind, hold, decided_by, data, prev, hash) ";
+        rows::write(self, (head, ""), &entries, |mut row, entry| {
+            row.push_bind(int(entry.seq)).push_bind(int(entry.time)).push_bind(&*entry.kind).push_bind(&entry.hold);
+            row.push_bind(&entry.decided_by).push_bind(&*entry.data);
+            row.push_bind(entry.prev.to_string()).push_bind(entry.hash.to_string());
+        })
+        .await?;
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! How many holds agents, owners and rules have. The counts change with the holds, in the same transaction.
 
+use std::collections::BTreeMap;
+
 use sqlx::Row as _;
 
 use super::{Connection, StoreError, Tx, int, uint};
@@ -33,6 +35,16 @@ pub async fn count(connection: &mut Connection, subject: Subject, name: &str, no
     })
 }
 
+/// How often an agent joined pending holds in the last hour; `open` is nothing here.
+pub async fn joined(connection: &mut Connection, agent: &str, now: u64) -> Result<Count, StoreError> {
+    let sql = "SELECT total(joins) AS hour, min(minute) AS oldest FROM quota_joined WHERE name = ? AND minute > ?";
+    let query = sqlx::query(sql).bind(agent).bind(int(now / 60) - int(WINDOW));
+    let row = query.fetch_one(connection).await?;
+    // A sum of whole numbers far below 2^53.
+    let hour = row.try_get::<f64, _>("hour")? as u64;
+    Ok(Count { open: 0, hour, oldest: row.try_get::<Option<i64>, _>("oldest")?.map(uint) })
+}
+
 impl Tx {
     /// Counts a hold that was opened.
     pub(super) async fn count_opened(&mut self, names: &[(Subject, String)], now: u64) -> Result<(), StoreError> {
@@ -48,21 +60,37 @@ impl Tx {
         Ok(())
     }
 
-    /// Counts a hold that is open no more.
-    pub(super) async fn count_ended(&mut self, names: &[(Subject, String)]) -> Result<(), StoreError> {
+    /// Counts a try that joined a pending hold.
+    pub async fn count_joined(&mut self, agent: &str, now: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO quota_joined (name, minute, joins) VALUES (?, ?, 1)
+                   ON CONFLICT (name, minute) DO UPDATE SET joins = joins + 1";
+        sqlx::query(sql).bind(agent).bind(int(now / 60)).execute(&mut **self).await?;
+        Ok(())
+    }
+
+    /// Counts holds that are open no more, by all the names under which they were counted.
+    pub(super) async fn count_ended(
+        &mut self,
+        names: impl Iterator<Item = (Subject, String)>,
+    ) -> Result<(), StoreError> {
+        let mut ended: BTreeMap<(&'static str, String), i64> = BTreeMap::new();
         for (subject, name) in names {
-            let one = "UPDATE quota_open SET holds = holds - 1 WHERE subject = ? AND name = ?";
-            sqlx::query(one).bind(subject.as_str()).bind(name).execute(&mut **self).await?;
+            *ended.entry((subject.as_str(), name)).or_default() += 1;
+        }
+        for ((subject, name), holds) in ended {
+            let less = "UPDATE quota_open SET holds = holds - ? WHERE subject = ? AND name = ?";
+            sqlx::query(less).bind(holds).bind(subject).bind(&name).execute(&mut **self).await?;
             let none = "DELETE FROM quota_open WHERE subject = ? AND name = ? AND holds = 0";
-            sqlx::query(none).bind(subject.as_str()).bind(name).execute(&mut **self).await?;
+            sqlx::query(none).bind(subject).bind(&name).execute(&mut **self).await?;
         }
         Ok(())
     }
 
     /// Forgets the minutes that count for nothing any more.
     pub async fn prune_quotas(&mut self, now: u64) -> Result<(), StoreError> {
-        let query = sqlx::query("DELETE FROM quota_opened WHERE minute <= ?").bind(int(now / 60) - int(WINDOW));
-        query.execute(&mut **self).await?;
+        for sql in ["DELETE FROM quota_opened WHERE minute <= ?", "DELETE FROM quota_joined WHERE minute <= ?"] {
+            sqlx::query(sql).bind(int(now / 60) - int(WINDOW)).execute(&mut **self).await?;
+        }
         Ok(())
     }
 }

@@ -24,6 +24,16 @@ const BATCH: usize = 256;
 pub struct Tx {
     connection: SqliteConnection,
     pub(super) head: Head,
+    pub(super) appended: Appended,
+    /// Whether something was deleted that must not stay in the log either.
+    pub(super) erases: bool,
+}
+
+/// What a transaction has appended to ledger and feed and not written yet. Nobody reads either inside a transaction.
+#[derive(Default)]
+pub(super) struct Appended {
+    pub(super) entries: Vec<ledger::Entry>,
+    pub(super) told: Vec<feed::Told>,
 }
 
 /// What the next entry goes on from.
@@ -116,7 +126,7 @@ pub(super) async fn run(
     policies: watch::Sender<Option<Arc<Published>>>,
 ) {
     let head = Head { feed: 0, ledger: 0, ledger_hash: Hash::of(b""), policy: policies.borrow().clone() };
-    let mut tx = Tx { connection, head };
+    let mut tx = Tx { connection, head, appended: Appended::default(), erases: false };
     let mut jobs = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
         let committed = transaction(&mut tx, &mut jobs).await;
@@ -135,6 +145,11 @@ pub(super) async fn run(
                 newer
             });
         }
+        if std::mem::take(&mut tx.erases)
+            && let Err(error) = statement(&mut tx, "PRAGMA wal_checkpoint(TRUNCATE)").await
+        {
+            tracing::warn!(%error, "what was deleted stays in the log until it is brought into the database");
+        }
         jobs.drain(..).for_each(|job| job.finish(committed.is_ok()));
     }
 }
@@ -142,6 +157,7 @@ pub(super) async fn run(
 /// One transaction for all jobs; a job that refuses is undone alone.
 async fn transaction(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
     statement(tx, "BEGIN IMMEDIATE").await?;
+    tx.appended = Appended::default();
     // The command line may have written since: the ends are read afresh under the lock.
     tx.head.feed = feed::head(tx).await.map_err(protocol)?;
     (tx.head.ledger, tx.head.ledger_hash) = ledger::head(tx).await.map_err(protocol)?;
@@ -149,15 +165,32 @@ async fn transaction(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), sqlx:
     if policy::reference_in_force(tx).await.map_err(protocol)? != known {
         tx.head.policy = policy::in_force(tx).await.map_err(protocol)?.map(Arc::new);
     }
-    for job in jobs {
+    if let [job] = jobs {
+        // Alone it needs no savepoint, which would have to remember each page that a large command changes.
         let before = tx.head.clone();
+        if !job.run(tx).await {
+            (tx.head, tx.erases) = (before, false);
+            return statement(tx, "ROLLBACK").await;
+        }
+        return commit(tx).await;
+    }
+    for job in jobs {
+        let (before, entries, told) = (tx.head.clone(), tx.appended.entries.len(), tx.appended.told.len());
         statement(tx, "SAVEPOINT command").await?;
         if !job.run(tx).await {
             statement(tx, "ROLLBACK TO command").await?;
             tx.head = before;
+            tx.appended.entries.truncate(entries);
+            tx.appended.told.truncate(told);
         }
         statement(tx, "RELEASE command").await?;
     }
+    commit(tx).await
+}
+
+async fn commit(tx: &mut Tx) -> Result<(), sqlx::Error> {
+    tx.write_entries().await.map_err(protocol)?;
+    tx.write_told().await.map_err(protocol)?;
     statement(tx, "COMMIT").await
 }
 

@@ -1,5 +1,22 @@
 use super::*;
 
+const SINGLETONS: [&str; 11] = [
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "idempotency-key",
+    "prefer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+const HOSTS: [&str; 6] =
+    ["host", "x-forwarded-host", "x-forwarded-server", "x-host", "x-http-host-override", "x-original-host"];
+
 fn read(extra: &[(&str, &[u8])], target: &str) -> Result<Head, Malformed> {
     let mut pairs: Vec<(&str, &[u8])> = vec![
         (":method", b"POST"),
@@ -152,4 +169,23 @@ fn methods_schemes_and_authorities_outside_http_are_refused() {
         let detail = "the authority is not a host with an optional port";
         check_refused(&[(":authority", authority.as_bytes())], "/", detail);
     }
+}
+
+/// Eight bytes at a time see what each byte by itself shows.
+#[test]
+fn control_characters_are_seen_at_every_place() {
+    for length in 0..20 {
+        let plain: String = "~ ".chars().cycle().take(length).collect();
+        assert!(is_printable(plain.as_bytes()) && !has_control(&plain));
+        for at in 0..length {
+            for byte in 0..=u8::MAX {
+                let mut bytes = plain.as_bytes().to_vec();
+                bytes[at] = byte;
+                assert_eq!(is_printable(&bytes), (b' '..=b'~').contains(&byte), "{byte} at {at}");
+            }
+        }
+    }
+    assert!(
+        has_control("a\u{85}b") && !has_control("a\tb") && !has_control("a\u{e9}b") && has_control("12345678\u{7f}")
+    );
 }

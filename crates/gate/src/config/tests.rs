@@ -70,6 +70,31 @@ fn a_wrong_configuration_is_refused_by_the_name_of_the_field() {
     assert!(Config::parse(b"{\"group\":\"a\",\"group\":\"b\"}").unwrap_err().to_string().contains("same key twice"));
 }
 
+/// Once each of these was taken, and then no body near `max_body` could ever be held.
+#[test]
+fn a_body_of_the_largest_size_can_be_held() {
+    let of = |members: Value| {
+        parse(|config| members.as_object().unwrap().clone().into_iter().for_each(|(name, value)| config[name] = value))
+    };
+    let refused = |members: Value| of(members).unwrap_err();
+    assert_eq!(
+        refused(json!({"max_body": 8 * 1024 * 1024 + 1})),
+        "`max_body`: 8388609 is more than the 8388608 bytes that the approval service takes"
+    );
+    assert_eq!(
+        refused(json!({"max_body": 2_000, "max_agent_bytes": 1_999})),
+        "`max_body`: 2000 is more than the 1999 bytes that `max_agent_bytes` has room for"
+    );
+    assert_eq!(
+        refused(json!({"max_body": 2_000, "max_parked_bytes": 1_999})),
+        "`max_body`: 2000 is more than the 1999 bytes that `max_parked_bytes` has room for"
+    );
+    // The default counts too.
+    assert!(refused(json!({"max_agent_bytes": 1_000_000})).starts_with("`max_body`: 1048576 is more than the 1000000"));
+    assert!(of(json!({"max_body": 8 * 1024 * 1024})).is_ok());
+    assert!(of(json!({"max_body": 2_000, "max_parked_bytes": 2_000, "max_agent_bytes": 2_000})).is_ok());
+}
+
 #[test]
 fn the_host_says_how_a_body_is_awaited_and_a_stream_woken() {
     let of = |host: Value, wake: Value| {
@@ -81,4 +106,12 @@ fn the_host_says_how_a_body_is_awaited_and_a_stream_woken() {
     assert_eq!(of(json!("envoy"), json!("stream")), Ok((AwaitBody::Pause, Wake::Stream)));
     assert_eq!(of(json!("ngx-wasm"), null), Ok((AwaitBody::Continue, Wake::Stream)));
     assert!(of(json!("ngx-wasm"), json!("feed")).unwrap_err().starts_with("`wake`: `feed` would crash"));
+    let spiffe = |host: &str| {
+        parse(|config| {
+            config["host"] = host.into();
+            config["identity"]["spiffe"] = json!({"trust_domains": ["example.org"]});
+        })
+    };
+    assert!(spiffe("envoy").is_ok());
+    assert!(spiffe("ngx-wasm").unwrap_err().starts_with("`identity.spiffe`: nothing on `ngx-wasm` tells"));
 }

@@ -3,22 +3,23 @@
 use std::rc::Rc;
 
 use holdgate_engine::{Body, Head as HeadVerdict, Mcp, Policy, Request, Verdict};
-use holdgate_protocol::{Actor, Json, gateway::Outcome};
+use holdgate_protocol::{Actor, Json, gateway::Outcome, jws::JwsError};
 
 use super::{
     AwaitingBody, Changes, Gate, HELD_OVERHEAD, Opened, Step, Stream, StreamId,
     hold::Pending,
     told::{
-        denied_by_policy, keys_unavailable, length_required, malformed, refused, suspended, too_large, too_many_bodies,
-        unauthorized, unavailable, unreadable,
+        denied_by_policy, keys_unavailable, late_body, length_required, malformed, refused, suspended, too_large,
+        too_many_bodies, unauthorized, unavailable, unreadable,
     },
 };
 use crate::{
     Head, Pairs, Permit, Reply,
     canonical::{is_free, is_reserved},
-    config::{AwaitBody, OnStale, Untagged, Wake},
+    config::{AwaitBody, OnStale, Untagged},
+    content::json_subtype,
     identity::{Identity, IdentityError},
-    mcp::{Endpoints, Message, check_head},
+    mcp::{Endpoints, Message, TOOLS_LIST, check_head},
     reply::TASKS,
     view::{Parameters, View},
 };
@@ -35,6 +36,7 @@ impl Gate {
         if !self.config.identity.forward {
             remove.push(self.config.identity.header.clone());
         }
+        self.keep_time(now);
         self.set_out(now);
         match Head::read(pairs, &self.config.identity.header) {
             Ok(head) => {
@@ -54,7 +56,7 @@ impl Gate {
 
     /// A body has come that the head did not announce: what was decided is not about this request.
     pub fn surplus(&mut self, id: StreamId) -> Step {
-        if let Some(Stream::Granted { hold, attempt }) = self.take_if(id, |_| true) {
+        if let Some(Stream::Granted { hold, attempt, .. }) = self.take_if(id, |_| true) {
             self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
         }
         self.set_out(self.telling.now);
@@ -118,8 +120,8 @@ impl Gate {
             return self.complete(now, id, awaiting, Vec::new());
         }
         self.expect(&awaiting.account(), size)?;
-        // A stream that waits for itself cannot be answered from the root: the proxy's own limit on bodies holds there.
-        if self.config.wake == Wake::Feed {
+        // ngx_wasm_module lets nobody answer a stream from the root: there a late body is refused when it has come.
+        if self.config.body == AwaitBody::Pause {
             self.deadlines.insert((until, id));
         }
         self.streams.insert(id, Stream::Body(Box::new(awaiting)));
@@ -196,7 +198,8 @@ impl Gate {
             return Step::Await;
         };
         let body = body.ok_or_else(|| malformed("The gateway could not read the body."));
-        let whole = body.and_then(|body| self.check_size(body.len()).map(|()| body));
+        let in_time = if now > awaiting.until { Err(late_body()) } else { body };
+        let whole = in_time.and_then(|body| self.check_size(body.len()).map(|()| body));
         let step = whole.and_then(|body| self.complete(now, id, *awaiting, body)).unwrap_or_else(Step::Reply);
         self.settle(now, id, step)
     }
@@ -240,7 +243,7 @@ impl Gate {
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
         self.course(id).under(&policy);
         self.refuse_stale(now)?;
-        self.refuse_lapsed(now, identity.as_deref())?;
+        self.refuse_lapsed(now, &head, identity.as_deref())?;
         let parameters = Parameters::of(&policy, &head).map_err(refused)?;
         let view = View::new(policy.needs(), &head, &parameters, identity.as_deref(), now).map_err(refused)?;
         let parsed = Parsed::of(&policy, &self.config.mcp, &head, &body)?;
@@ -266,9 +269,13 @@ impl Gate {
         };
         let Some(identity) = identity else { return Err(unauthorized(&IdentityError::Missing)) };
         let message = parsed.take_message();
-        if let Some(rewritten) = message.as_ref().and_then(Message::rewritten) {
-            body.clone_from(&rewritten);
-            self.changes = Some(Changes { body: Some(rewritten), plain_answer: false });
+        let rewritten = message.as_ref().and_then(Message::rewritten);
+        if let Some(rewritten) = &rewritten {
+            body.clone_from(rewritten);
+        }
+        let plain_answer = message.as_ref().is_some_and(|message| message.method() == TOOLS_LIST);
+        if plain_answer || rewritten.is_some() {
+            self.changes = Some(Changes { body: rewritten, plain_answer });
         }
         self.hold(now, id, Pending { head, identity, body, message, arrived }, &policy, checkpoint)
     }
@@ -280,12 +287,23 @@ impl Gate {
         Ok(())
     }
 
-    /// Refuses an agent that was suspended, or whose token has expired, while its request waited.
-    pub(super) fn refuse_lapsed(&self, now: u64, identity: Option<&Identity>) -> Result<(), Reply> {
+    /// Refuses an agent that was suspended while its request waited, or whose token has expired or lost the key that
+    /// signed it.
+    pub(super) fn refuse_lapsed(&mut self, now: u64, head: &Head, identity: Option<&Identity>) -> Result<(), Reply> {
         self.refuse_suspended(identity)?;
-        match identity {
-            Some(identity) if !identity.is_valid_at(now / 1000) => Err(unauthorized(&IdentityError::Expired)),
-            _ => Ok(()),
+        let Some(identity) = identity else { return Ok(()) };
+        if !identity.is_valid_at(now / 1000) {
+            return Err(unauthorized(&IdentityError::Expired));
+        }
+        if self.identities.vouch_for(identity) {
+            return Ok(());
+        }
+        match self.identities.identify(&self.config.identity, head, now, &mut *self.host) {
+            Ok(_) => Ok(()),
+            Err(IdentityError::KeysUnavailable) => Err(keys_unavailable()),
+            // Keys that came after its own do not have it, so that there is nothing to wait for.
+            Err(IdentityError::AwaitKeys(_)) => Err(unauthorized(&IdentityError::Signature(JwsError::Signature))),
+            Err(error) => Err(unauthorized(&error)),
         }
     }
 
@@ -370,28 +388,10 @@ fn readable(head: &Head) -> Result<(), Reply> {
     if head.field("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case("identity")) {
         return refuse("The body must be readable here; send it without a content-encoding.");
     }
-    let mut parts = head.field("content-type").unwrap_or_default().split(';').map(str::trim);
-    let media = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let subtype = media.strip_prefix("application/").unwrap_or_default();
-    let json = subtype == "json" || (subtype.ends_with("+json") && subtype.bytes().all(is_plain));
-    // Some servers look for the name of a type anywhere in the field: a parameter is a name, `=` and a value.
-    let utf8 = parts.all(|parameter| match parameter.split_once('=') {
-        Some((name, value)) if name.eq_ignore_ascii_case("charset") => value
-            .strip_prefix('"')
-            .and_then(|value| value.strip_suffix('"'))
-            .unwrap_or(value)
-            .eq_ignore_ascii_case("utf-8"),
-        Some((name, _)) => name.bytes().all(is_plain),
-        None => false,
-    });
-    if json && utf8 {
+    if json_subtype(head.field("content-type").unwrap_or_default()).is_some() {
         return Ok(());
     }
     refuse("The body must be readable here; send it as application/json in UTF-8, with a content-type that says so.")
-}
-
-fn is_plain(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-.+_".contains(&byte)
 }
 
 fn pass_or_deny(policy: &Policy, verdict: Verdict) -> Result<Step, Reply> {

@@ -145,6 +145,12 @@ impl Spool {
         }
     }
 
+    /// The clock was set back: what is due is so after as long as before.
+    pub(super) fn set_back(&mut self, back: u64) {
+        self.retry_at = self.retry_at.saturating_sub(back);
+        self.open.since = self.open.since.saturating_sub(back);
+    }
+
     /// The body of the next batch, where one is due.
     pub(super) fn due(&mut self, now: u64) -> Option<Vec<u8>> {
         if self.in_flight || now < self.retry_at {

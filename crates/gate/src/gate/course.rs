@@ -91,7 +91,7 @@ impl Course {
 
     pub(super) fn identified(&mut self, identity: &Identity) {
         self.text.truncate(self.agent_at);
-        json(&mut self.text, &identity.agent);
+        put(&mut self.text, &identity.json);
         self.rules_at = self.text.len();
     }
 

@@ -153,6 +153,10 @@ impl Figures {
         }
     }
 
+    pub(super) fn set_back(&mut self, back: u64) {
+        self.told_at = self.told_at.saturating_sub(back);
+    }
+
     pub(super) fn is_due(&self, now: u64) -> bool {
         now >= self.told_at.saturating_add(INTERVAL)
     }

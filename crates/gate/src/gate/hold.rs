@@ -18,8 +18,8 @@ use super::{
     call,
     told::{
         changed_policy, clocks_disagree, conflict, denied_before, denied_by_policy, ended_reply, malformed,
-        method_not_allowed, over_quota, refused, slow_down, suspended, task_answer, ticket, unauthorized, unavailable,
-        unknown_task,
+        method_not_allowed, over_quota, reconfigured, refused, slow_down, suspended, task_answer, ticket, unauthorized,
+        unavailable, unknown_task,
     },
 };
 use crate::{
@@ -87,6 +87,7 @@ impl Gate {
             attempt,
             preference,
             asker,
+            configuration: self.configuration(),
             until: arrived.saturating_add(wait),
         };
         let Some(callout) = self.open_hold(&held) else {
@@ -248,7 +249,7 @@ impl Gate {
             HoldState::Approved => match self.recheck(now, id, &held)? {
                 None => self.redeem(id, held, hold),
                 Some(permit) => {
-                    self.detached.push(DetachedAttempt { attempt: held.attempt });
+                    self.let_on_without_hold(id, held);
                     Ok(Step::Forward(permit))
                 }
             },
@@ -269,9 +270,14 @@ impl Gate {
             return Ok(Step::Call(callout));
         }
         self.deadlines.insert((held.until, id));
-        self.waiting.entry(hold.id.clone()).or_default().push(id);
+        self.waiting.add(&hold.id, id);
         self.streams.insert(id, Stream::Parked(held, hold));
         Ok(Step::Await)
+    }
+
+    /// Whether the answer to a request that went on is looked at at all.
+    pub fn awaits_answer(&self, id: StreamId) -> bool {
+        matches!(self.streams.get(&id), Some(Stream::Granted { .. } | Stream::Listing(_)))
     }
 
     /// Whether the stream went on with a grant, so that its outcome is to be reported.
@@ -281,10 +287,13 @@ impl Gate {
 
     /// The answer to a request that went on; the upstream's status, or `None` where the proxy answered in its place.
     pub fn response(&mut self, id: StreamId, status: Option<u16>) {
-        if let Some(Stream::Granted { hold, attempt }) =
+        if let Some(Stream::Granted { hold, attempt, listing }) =
             self.take_if(id, |stream| matches!(stream, Stream::Granted { .. }))
         {
             self.outcomes.push(Outcome { hold, attempt, forwarded: true, status });
+            if let Some(listing) = listing {
+                self.streams.insert(id, Stream::Listing(listing));
+            }
         }
     }
 
@@ -295,7 +304,7 @@ impl Gate {
             Some(Stream::Opening(held) | Stream::Parked(held, _) | Stream::Polling(held, ..)) => {
                 self.detached.push(DetachedAttempt { attempt: held.attempt });
             }
-            Some(Stream::Granted { hold, attempt }) => {
+            Some(Stream::Granted { hold, attempt, .. }) => {
                 self.outcomes.push(Outcome { hold, attempt, forwarded: true, status: None });
             }
             // Not sent yet: the approval is still there for another try.
@@ -315,7 +324,10 @@ impl Gate {
     }
 
     fn judge_again(&mut self, now: u64, id: StreamId, held: &Held) -> Result<Option<Permit>, Reply> {
-        self.refuse_lapsed(now, Some(&held.identity))?;
+        self.refuse_lapsed(now, &held.head, Some(&held.identity))?;
+        if self.configuration() != held.configuration {
+            return Err(reconfigured());
+        }
         let Some(policy) = self.policy.clone() else { return Err(unavailable("The policy is gone.")) };
         self.course(id).under(&policy);
         let unchanged = policy.reference().rev == held.revision;

@@ -6,13 +6,19 @@
 //! count that finds no place is unknown, which holds and denies.
 
 use holdgate_engine::{Counter, Policy, Request, conditions::By};
-use holdgate_protocol::Hash;
+use holdgate_protocol::{Hash, bundle::Mode};
 
 use crate::Host;
 
-/// Pages of the table, and places of a page. All of them in use are less than 6 MiB.
+/// Pages of the table for rules that are enforced, those for rules in shadow mode behind them, and places of a page. All of
+/// them in use are less than 7 MiB.
 const PAGES: u16 = 512;
+const SHADOW_PAGES: u16 = 64;
 const PLACES: usize = 128;
+
+/// The version of a page that is not there: none that is there has it, so that of two workers that make one, one does. Hosts
+/// count versions from 1, and take 0 for leave to replace what there may be.
+const NEW: u32 = u32::MAX;
 
 /// The parts of a window that are counted for themselves. The count is that of the window and of at most one part more.
 const PARTS: u64 = 16;
@@ -23,8 +29,8 @@ const KEPT: usize = 17;
 /// Tries to write a page before the count is unknown. Each one that fails means that another worker's succeeded.
 const TRIES: usize = 32;
 
-/// A page without places: its format.
-const EMPTY: [u8; 1] = [1];
+/// How a page begins: its format.
+const FORMAT: [u8; 1] = [1];
 
 /// The table of one gateway group, as one gate reaches it.
 pub(super) struct Rates {
@@ -108,22 +114,24 @@ impl Rates {
             text.extend_from_slice(part);
         }
         let [a, b, c, d, e, f, g, h, i, j, ..] = *Hash::of(&text).as_bytes();
-        Key { page: u16::from_le_bytes([i, j]) % PAGES, place: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
+        // What nobody enforces takes no room from what is.
+        let (first, pages) = if rule.mode == Mode::Shadow { (PAGES, SHADOW_PAGES) } else { (0, PAGES) };
+        let page = first + u16::from_le_bytes([i, j]) % pages;
+        Key { page, place: u64::from_le_bytes([a, b, c, d, e, f, g, h]) }
     }
 
     #[inline(never)]
     fn add(&self, host: &mut dyn Host, now: u64, key: Key, per: u64) -> Option<u64> {
         let name = format!("holdgate/rates/{}/{}", self.group, key.page);
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
             let (page, version) = host.shared(&name);
-            let Some(page) = page else {
-                // Only a page that is there can be replaced by comparison; one that has just been made counts nothing yet.
-                if host.share(&name, &EMPTY, 0) {
-                    continue;
-                }
-                return None;
+            let version = match &page {
+                Some(_) => version,
+                None if tried == 0 => NEW,
+                // A host that makes nothing with a version, as ngx_wasm_module: there 0 replaces nothing.
+                None => 0,
             };
-            let mut page = Page::read(&page);
+            let mut page = page.map_or_else(Page::default, |page| Page::read(&page));
             let count = page.add(now, key.place, per)?;
             if host.share(&name, &page.write(), version) {
                 return Some(count);
@@ -169,13 +177,13 @@ impl Page {
 
     /// A page that nothing of ours has written counts nothing.
     fn read(bytes: &[u8]) -> Page {
-        let places = bytes.strip_prefix(&EMPTY).unwrap_or_default().as_chunks::<{ Place::SIZE }>().0;
+        let places = bytes.strip_prefix(&FORMAT).unwrap_or_default().as_chunks::<{ Place::SIZE }>().0;
         Page(places.iter().filter_map(|place| Place::read(place)).collect())
     }
 
     fn write(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(EMPTY.len() + self.0.len() * Place::SIZE);
-        bytes.extend(EMPTY);
+        let mut bytes = Vec::with_capacity(FORMAT.len() + self.0.len() * Place::SIZE);
+        bytes.extend(FORMAT);
         for place in &self.0 {
             bytes.extend(place.key.to_le_bytes());
             bytes.extend(place.part.to_le_bytes());

@@ -6,10 +6,16 @@ use holdgate_protocol::{
 };
 
 use super::{
-    Answer, Command, Gate, Held, Hold, Redeeming, RootCall, Step, Stream, StreamId, call,
+    Answer, Command, Gate, Held, Hold, Listing, Redeeming, RootCall, Step, Stream, StreamId, call,
     told::{ended_reply, service_unavailable},
 };
 use crate::{Permit, Reply, config::Wake};
+
+/// Bytes of a batch, about, be it of the question or of the grants in the answer: half of what either may have.
+const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// What a redemption takes beside its agent and the names and rules that its grant repeats, in bytes.
+const REDEMPTION_OVERHEAD: usize = 1_024;
 
 /// How often a redemption is sent, at most: the service answers the same attempt with the same grant.
 const MAX_SENT: u8 = 2;
@@ -42,11 +48,20 @@ impl Gate {
 
     pub(super) fn send_redemptions(&mut self, commands: &mut Vec<Command>) {
         while !self.to_redeem.is_empty() {
-            let ids: Vec<StreamId> = self.to_redeem.drain(..self.to_redeem.len().min(MAX_BATCH)).collect();
-            for id in &ids {
-                if let Some(Stream::Redeeming(_, _, sent)) = self.streams.get_mut(id) {
+            let mut room = MAX_BATCH_BYTES;
+            let mut ids = Vec::new();
+            // One that is larger than all room goes by itself.
+            while let Some(id) = self.to_redeem.front().copied().filter(|_| ids.len() < MAX_BATCH) {
+                if let Some(Stream::Redeeming(held, _, sent)) = self.streams.get_mut(&id) {
+                    let size = redemption_size(held);
+                    if size > room && !ids.is_empty() {
+                        break;
+                    }
+                    room = room.saturating_sub(size);
                     *sent = sent.saturating_add(1);
+                    ids.push(id);
                 }
+                self.to_redeem.pop_front();
             }
             let item = |id: &StreamId| match self.streams.get(id)? {
                 Stream::Redeeming(held, hold, _) => Some((Redeeming::of(*id, held, hold), &**held)),
@@ -76,11 +91,12 @@ impl Gate {
                 Some(Stream::Redeeming(held, hold, sent)) if answer.is_none() && sent < MAX_SENT => {
                     self.queue_redemption(stream, held, hold, sent);
                 }
-                Some(Stream::Redeeming(held, hold, _)) => match self.redeemed_one(now, redeeming, &held, &hold, answer)
-                {
-                    Ok(permit) => commands.push(Command::Forward { stream, permit }),
-                    Err(reply) => self.answer(stream, reply),
-                },
+                Some(Stream::Redeeming(held, hold, _)) => {
+                    match self.redeemed_one(now, redeeming, held, &hold, answer) {
+                        Ok(permit) => commands.push(Command::Forward { stream, permit }),
+                        Err(reply) => self.answer(stream, reply),
+                    }
+                }
                 // The agent hung up meanwhile.
                 _ if answer.is_some_and(|answer| answer.grant.is_some()) => self.not_forwarded(redeeming),
                 _ => {}
@@ -104,14 +120,14 @@ impl Gate {
             return self.redeem_alone(id, held, hold, sent);
         }
         let [redeeming] = asked;
-        self.redeemed_one(now, redeeming, &held, &hold, answer).map(Step::Forward)
+        self.redeemed_one(now, redeeming, held, &hold, answer).map(Step::Forward)
     }
 
     fn redeemed_one(
         &mut self,
         now: u64,
         redeeming: Redeeming,
-        held: &Held,
+        held: Box<Held>,
         hold: &Hold,
         answer: Option<RedemptionAnswer>,
     ) -> Result<Permit, Reply> {
@@ -121,10 +137,10 @@ impl Gate {
             return Err(service_unavailable());
         };
         match (grant, error) {
-            (Some(grant), None) => match self.permit(now, held, &redeeming, &grant) {
+            (Some(grant), None) => match self.permit(now, &held, &redeeming, &grant) {
                 Ok(Ok(permit)) => {
                     let Redeeming { stream, hold, attempt } = redeeming;
-                    self.streams.insert(stream, Stream::Granted { hold, attempt });
+                    self.streams.insert(stream, Stream::Granted { hold, attempt, listing: Listing::of(held) });
                     Ok(permit)
                 }
                 Ok(Err(reply)) => {
@@ -145,7 +161,7 @@ impl Gate {
                     RedemptionError::Cancelled => HoldState::Cancelled,
                     RedemptionError::NotApproved => HoldState::Pending,
                 };
-                Err(ended_reply(state, held, hold))
+                Err(ended_reply(state, &held, hold))
             }
             (Some(_), Some(_)) | (None, None) => {
                 self.warn("a redemption was answered with neither a grant nor an error");
@@ -185,6 +201,14 @@ impl Gate {
         let Redeeming { hold, attempt, .. } = redeeming;
         self.outcomes.push(Outcome { hold, attempt, forwarded: false, status: None });
     }
+}
+
+/// Bytes of a redemption or of its grant, whichever is more, at most.
+fn redemption_size(held: &Held) -> usize {
+    let names: usize = held.digest.components.iter().map(|name| name.len() + 3).sum();
+    let rules: usize = held.checkpoint.rules.iter().map(|rule| rule.id.len() + 96).sum();
+    // A grant repeats the principal, and all of it is in base64url.
+    REDEMPTION_OVERHEAD + 2 * (held.identity.json.len() + names + rules)
 }
 
 impl Redeeming {

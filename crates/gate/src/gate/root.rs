@@ -6,7 +6,7 @@ use holdgate_engine::Policy;
 use holdgate_protocol::{
     Actor, Hash, Json,
     bundle::{SignedBundle, revision},
-    gateway::{DetachedAttempt, FeedItem, FeedPage, HoldState, StateAnswer},
+    gateway::{FeedItem, FeedPage, HoldState, StateAnswer},
 };
 
 use super::{
@@ -23,6 +23,7 @@ impl Gate {
     /// were refused, so that the bound on replies holds for each entry into the VM.
     pub fn tick(&mut self, now: u64, refused: Vec<RootCall>) -> Vec<Command> {
         let mut commands = Vec::new();
+        self.keep_time(now);
         for call in refused {
             self.take_answer(now, call, None, &mut commands);
         }
@@ -116,8 +117,7 @@ impl Gate {
             return;
         }
         // Who parked since the cursor was lost may have missed a decision as well.
-        let parked: Vec<StreamId> = self.waiting.values().flatten().copied().collect();
-        parked.into_iter().for_each(|id| self.end_wait(now, id));
+        self.waiting.streams().into_iter().for_each(|id| self.end_wait(now, id));
         (self.feed.cursor, self.feed.base) = (Some(state.seq), state.seq);
         self.feed.fresh_at = now;
         self.suspended = state.suspended.into_iter().collect();
@@ -132,8 +132,7 @@ impl Gate {
         if answer.is_some_and(|answer| answer.status == 410) {
             // Decisions may have been missed: whoever waits gets a ticket, and its retry finds the hold as it stands.
             self.feed.cursor = None;
-            let parked: Vec<StreamId> = self.waiting.values().flatten().copied().collect();
-            return parked.into_iter().for_each(|id| self.end_wait(now, id));
+            return self.waiting.streams().into_iter().for_each(|id| self.end_wait(now, id));
         }
         let Some(page) = call::read::<FeedPage>(answer) else {
             return self.missed(now, answer);
@@ -199,8 +198,7 @@ impl Gate {
         if state == HoldState::Pending {
             return;
         }
-        let waiting = self.waiting.get(&hold).into_iter().flatten();
-        self.woken.extend(waiting.map(|id| (*id, state)));
+        self.woken.extend(self.waiting.of(&hold).map(|id| (id, state)));
         self.news.insert(hold, News { seq, state, at: now });
     }
 
@@ -297,7 +295,7 @@ impl Gate {
             match self.recheck(now, id, &held) {
                 Ok(None) => self.queue_redemption(id, held, hold, 0),
                 Ok(Some(permit)) => {
-                    self.detached.push(DetachedAttempt { attempt: held.attempt });
+                    self.let_on_without_hold(id, held);
                     commands.push(Command::Forward { stream: id, permit });
                 }
                 Err(reply) => self.answer(id, reply),

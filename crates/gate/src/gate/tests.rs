@@ -330,8 +330,9 @@ fn a_token_that_expires_during_the_wait_does_not_pass() {
 
 #[test]
 fn without_room_or_randomness_nothing_is_parked() {
-    let mut desk = Desk::with_policy(|config| config["max_parked_bytes"] = 4_000.into());
-    let body = format!(r#"{{"role":"{}"}}"#, "x".repeat(4_000));
+    let mut desk =
+        Desk::with_policy(|config| (config["max_parked_bytes"], config["max_body"]) = (4_000.into(), 4_000.into()));
+    let body = format!(r#"{{"role":"{}"}}"#, "x".repeat(3_900));
     let (id, callout) = desk.opening("POST", "/iam/users/7/roles", body.as_bytes());
     let answer = desk.hold_answer(&callout, "pending", 1);
     let Step::Reply(reply) = desk.gate.stream_answer(desk.now, id, Some(answer)) else {
@@ -415,9 +416,9 @@ fn a_request_is_judged_anew_when_its_body_has_come() {
     let id = open(&mut desk, &[]);
     desk.now += 32_000;
     assert_eq!(status(desk.gate.body(desk.now, id, body())), 401);
-    let mut desk = Desk::ready();
+    let mut desk = Desk::with_policy(|config| config["feed_max_age"] = "30s".into());
     let id = open(&mut desk, &[]);
-    desk.now += 60_001;
+    desk.now += 30_001;
     assert_eq!(status(desk.gate.body(desk.now, id, body())), 503);
 
     // A body that nobody could read under the old policy is not "missing" under a new one that asks for it.
@@ -478,7 +479,8 @@ fn bodies_that_say_they_are_something_else_are_not_judged_as_json() {
 
 #[test]
 fn no_agent_can_use_up_the_room_of_the_others() {
-    let mut desk = Desk::with_policy(|config| config["max_agent_bytes"] = 20_000.into());
+    let mut desk =
+        Desk::with_policy(|config| (config["max_agent_bytes"], config["max_body"]) = (20_000.into(), 20_000.into()));
     let body = format!(r#"{{"role":"{}"}}"#, "x".repeat(12_000));
     desk.held("POST", "/iam/users/1/roles", body.as_bytes());
     let (id, callout) = desk.opening("POST", "/iam/users/2/roles", body.as_bytes());

@@ -27,6 +27,11 @@ pub(super) fn unavailable(detail: &str) -> Reply {
     problem.next(NextAction::Retry).retry_after(RETRY_AFTER).reply()
 }
 
+/// Who counts as an agent may have changed while the request waited. Its hold stays as it is.
+pub(super) fn reconfigured() -> Reply {
+    unavailable("The gateway's configuration has changed while the request was held. Send it again.")
+}
+
 /// Nothing can be said of a token whose issuer's keys are not there.
 pub(super) fn keys_unavailable() -> Reply {
     unavailable("The keys of the token's issuer cannot be had now.")

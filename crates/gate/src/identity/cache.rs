@@ -6,13 +6,18 @@ use std::{
     rc::Rc,
 };
 
+use holdgate_protocol::{Actor, Json};
+
 use super::Identity;
 
 /// The most bytes that remembered tokens take, about.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a token costs beside its claims, in bytes.
+/// What a token costs beside its claims, in bytes: its place in the table, which may be half empty, and its identity.
 const OVERHEAD: usize = 512;
+
+/// What an allocation costs beside what is asked for, in bytes, about.
+const BLOCK: usize = 16;
 
 /// A bounded cache of two generations: what is used stays, because a token that is found in the old generation moves to
 /// the young one. Whoever fills it with many good tokens of its own therefore drives out only what nobody used since.
@@ -33,11 +38,8 @@ struct Generation {
 /// A verified token.
 pub(super) struct Entry {
     pub(super) identity: Rc<Identity>,
-    /// The issuer, by its place in the configuration, and the generation of its keys that verified the token.
-    pub(super) issuer: usize,
-    pub(super) keys: u32,
-    /// Bytes of the token, which its claims were made of.
-    pub(super) length: usize,
+    /// Bytes that it takes.
+    cost: usize,
 }
 
 impl TokenCache {
@@ -58,12 +60,12 @@ impl TokenCache {
         if self.capacity == 0 {
             return;
         }
-        if self.young.entries.len() >= self.capacity || self.young.bytes + entry.cost() > MAX_BYTES / 2 {
+        if self.young.entries.len() >= self.capacity || self.young.bytes + entry.cost > MAX_BYTES / 2 {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.bytes += entry.cost();
+        self.young.bytes += entry.cost;
         if let Some(replaced) = self.young.entries.insert(token, entry) {
-            self.young.bytes = self.young.bytes.saturating_sub(replaced.cost());
+            self.young.bytes = self.young.bytes.saturating_sub(replaced.cost);
         }
     }
 
@@ -77,7 +79,7 @@ impl TokenCache {
             let bytes = &mut generation.bytes;
             generation.entries.retain(|_, entry| {
                 let kept = keep(entry);
-                *bytes = bytes.saturating_sub(if kept { 0 } else { entry.cost() });
+                *bytes = bytes.saturating_sub(if kept { 0 } else { entry.cost });
                 kept
             });
         }
@@ -92,15 +94,39 @@ impl TokenCache {
 impl Generation {
     fn remove(&mut self, token: &[u8; 32]) -> Option<Entry> {
         let entry = self.entries.remove(token)?;
-        self.bytes = self.bytes.saturating_sub(entry.cost());
+        self.bytes = self.bytes.saturating_sub(entry.cost);
         Some(entry)
     }
 }
 
 impl Entry {
-    fn cost(&self) -> usize {
-        OVERHEAD + 2 * self.length
+    pub(super) fn new(identity: Rc<Identity>) -> Self {
+        let Identity { agent, caller, json, claims, .. } = &*identity;
+        let actors = agent.act.iter().map(|actor| text(&actor.iss) + text(&actor.sub) + size_of::<Actor>());
+        let texts = [&agent.iss, &agent.sub, &caller.iss, &caller.sub].map(|part| text(part)).iter().sum::<usize>();
+        let owner = agent.owner.as_deref().map_or(0, text);
+        let cost = OVERHEAD + texts + owner + actors.sum::<usize>() + json.capacity() + heap(claims);
+        Entry { identity, cost }
     }
+}
+
+/// Bytes that a value takes beside its own place: many small members take far more than their text.
+fn heap(json: &Json) -> usize {
+    match json {
+        Json::Null | Json::Bool(_) => 0,
+        Json::Number(number) => text(number.as_str()),
+        Json::String(value) => text(value),
+        Json::Array(items) => BLOCK + items.iter().map(|item| 2 * size_of::<Json>() + heap(item)).sum::<usize>(),
+        Json::Object(members) => {
+            // Lists grow by doubling.
+            let each = |(name, value): (&str, &Json)| 2 * size_of::<(String, Json)>() + text(name) + heap(value);
+            BLOCK + members.iter().map(each).sum::<usize>()
+        }
+    }
+}
+
+fn text(text: &str) -> usize {
+    BLOCK + text.len()
 }
 
 /// The first eight bytes of a hash are a hash: nobody chooses them without finding so many tokens that verify.

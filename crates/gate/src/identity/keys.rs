@@ -81,6 +81,13 @@ impl Keys {
         }
     }
 
+    pub(super) fn set_back(&mut self, back: u64) {
+        if let Some(fetch) = &mut self.fetch {
+            fetch.due = fetch.due.saturating_sub(back);
+            fetch.calm_until = fetch.calm_until.saturating_sub(back);
+        }
+    }
+
     /// The place to fetch from, where that is due.
     pub(super) fn due(&mut self, now: u64) -> Option<&KeyPlace> {
         let fetch = self.fetch.as_mut().filter(|fetch| !fetch.in_flight && now >= fetch.due)?;

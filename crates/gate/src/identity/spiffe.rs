@@ -27,7 +27,7 @@ pub(super) fn identity(config: &config::Spiffe, peer: &str) -> Result<Identity, 
     let caller = Actor { iss: iss.clone(), sub: id.to_owned() };
     let claims = Json::object([("iss", (&*iss).into()), ("sub", id.into())]);
     let agent = Agent { iss, sub: id.to_owned(), act: Vec::new(), owner: config.owner.clone() };
-    Ok(Identity { agent, caller, claims, expires_at })
+    Ok(Identity::new(agent, caller, claims, expires_at))
 }
 
 /// Trust domain and path of a SPIFFE ID.

@@ -2,7 +2,7 @@
 
 use holdgate_protocol::Json;
 
-use super::TOOLS_CALL;
+use super::{TOOLS_CALL, TOOLS_LIST};
 use crate::{
     Reply,
     reply::{json_reply, object},
@@ -13,6 +13,8 @@ pub(crate) struct Asker {
     id: Json,
     /// A tool was called: the model is to read the answer.
     call: bool,
+    /// It asks for the list of tools.
+    lists: bool,
     modern: bool,
     /// Whether it can be answered with `input_required`.
     resumable: bool,
@@ -21,7 +23,12 @@ pub(crate) struct Asker {
 impl Asker {
     pub(super) fn new(id: Json, method: &str, modern: bool, resumable: bool) -> Self {
         let resumable = modern && resumable && matches!(method, TOOLS_CALL | "prompts/get" | "resources/read");
-        Asker { id, call: method == TOOLS_CALL, modern, resumable }
+        Asker { id, call: method == TOOLS_CALL, lists: method == TOOLS_LIST, modern, resumable }
+    }
+
+    /// Whether the answer to its request is a list of tools.
+    pub(crate) fn lists(&self) -> bool {
+        self.lists
     }
 
     /// Bytes that are kept for it.

@@ -3,18 +3,22 @@
 use holdgate_engine::{Head as HeadVerdict, Verdict};
 use holdgate_protocol::{Json, json::Object};
 
+/// The most tools of one list that are judged. A server that has more of them gives them in pages; those beyond are left
+/// out, since nobody has judged them.
+const MAX_TOOLS: usize = 4_096;
+
 /// The answer to `tools/list` without the tools of which no call would pass, and with a mark on those of which every call
 /// is held. `verdict` says what is decided about a tool, whatever its arguments.
 ///
 /// `None` where nothing changes, or where the answer is none that is understood: it goes on as it came.
 pub(crate) fn filter(body: &[u8], mut verdict: impl FnMut(&str) -> HeadVerdict) -> Option<Vec<u8>> {
-    let Ok(Json::Object(mut message)) = Json::parse(body) else { return None };
-    let Some(Json::Object(result)) = message.get("result") else { return None };
-    let mut result = result.clone();
-    let Some(Json::Array(tools)) = result.get("tools") else { return None };
-    let mut kept = Vec::with_capacity(tools.len());
-    let mut changed = false;
-    for tool in tools {
+    let mut message = Json::parse(body).ok()?;
+    let mut result = message.remove(&["result"])?;
+    let Json::Array(tools) = result.remove(&["tools"])? else { return None };
+    let (Json::Object(mut message), Json::Object(mut result)) = (message, result) else { return None };
+    let mut kept = Vec::with_capacity(tools.len().min(MAX_TOOLS));
+    let mut changed = tools.len() > MAX_TOOLS;
+    for tool in tools.into_iter().take(MAX_TOOLS) {
         let name = tool.member(&["name"]).and_then(Json::as_str);
         match name.map(&mut verdict) {
             Some(HeadVerdict::Decided(Verdict::Deny(_))) => changed = true,
@@ -22,7 +26,7 @@ pub(crate) fn filter(body: &[u8], mut verdict: impl FnMut(&str) -> HeadVerdict) 
                 changed = true;
                 kept.push(marked(tool));
             }
-            Some(HeadVerdict::Decided(Verdict::Allow(_)) | HeadVerdict::NeedsBody) | None => kept.push(tool.clone()),
+            Some(HeadVerdict::Decided(Verdict::Allow(_)) | HeadVerdict::NeedsBody) | None => kept.push(tool),
         }
     }
     // The list is this agent's: nobody else is to get it from a cache.
@@ -39,14 +43,14 @@ pub(crate) fn filter(body: &[u8], mut verdict: impl FnMut(&str) -> HeadVerdict) 
 }
 
 /// The tool with `_meta["holdgate/checkpoint"]: "held"`.
-fn marked(tool: &Json) -> Json {
-    let Some(members) = tool.as_object() else { return tool.clone() };
-    let mut members = members.clone();
-    let mut meta = match members.get("_meta") {
-        Some(Json::Object(meta)) => meta.clone(),
+fn marked(mut tool: Json) -> Json {
+    let mut meta = match tool.remove(&["_meta"]) {
+        Some(Json::Object(meta)) => meta,
         _ => Object::default(),
     };
     meta.set("holdgate/checkpoint".into(), "held".into());
-    members.set("_meta".into(), Json::Object(meta));
-    Json::Object(members)
+    if let Json::Object(members) = &mut tool {
+        members.set("_meta".into(), Json::Object(meta));
+    }
+    tool
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use holdgate_authoring::cases::{Chunks, UpstreamBehaviour, Version};
+use holdgate_authoring::cases::{Chunks, Restart, UpstreamBehaviour, Version};
 use holdgate_gate::{Answer, Changes, Pairs, Reply, STREAM_ANSWER, Step, StreamId};
 
 use super::{Due, Native, Whose};
@@ -358,13 +358,19 @@ impl Native {
         self.close(handle);
     }
 
-    /// A worker's VM is lost, with its streams and calls.
-    pub(super) fn lose_worker(&mut self, worker: usize) {
+    /// A worker's VM is lost, with its streams and calls: the proxy answers 503, if it is still there.
+    pub(super) fn lose_worker(&mut self, worker: usize, what: Restart) {
         for (handle, stream) in self.streams.iter_mut().enumerate() {
             if stream.worker == worker && stream.phase != Phase::Over {
                 stream.phase = Phase::Over;
                 if let Some(request) = self.observed.requests.get_mut(handle) {
-                    request.reset = true;
+                    match what {
+                        Restart::Proxy => request.reset = true,
+                        Restart::Worker(_) => {
+                            request.reply = Some(driver::Reply { status: 503, ..driver::Reply::default() });
+                            request.by_gateway = true;
+                        }
+                    }
                 }
             }
         }

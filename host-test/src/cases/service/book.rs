@@ -1,6 +1,6 @@
 //! What the scripted service knows: holds, the policy in force, suspended agents, the feed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use holdgate_protocol::{
     Actor, Agent, Hash, Json,
@@ -23,7 +23,12 @@ pub(super) struct Book {
     feed: Vec<(u64, FeedItem)>,
     published: Vec<Published>,
     suspended: Vec<Actor>,
+    /// A hold's id is `h` and its place, counted from 1.
     holds: Vec<Opened>,
+    /// The newest hold of an agent, a digest and a requirement.
+    newest: HashMap<(Hash, Hash, Hash), usize>,
+    /// When open holds end by themselves; some have ended otherwise by now.
+    deadlines: BTreeSet<(u64, usize)>,
     /// Digests by agent and idempotency key.
     keys: HashMap<(Hash, String), Hash>,
     records: Vec<Value>,
@@ -80,6 +85,8 @@ impl Default for Book {
             published: Vec::new(),
             suspended: Vec::new(),
             holds: Vec::new(),
+            newest: HashMap::new(),
+            deadlines: BTreeSet::new(),
             keys: HashMap::new(),
             records: Vec::new(),
         }
@@ -93,7 +100,8 @@ impl Book {
 
     /// Items that come after a number.
     pub(super) fn news(&self, after: u64) -> Vec<FeedItem> {
-        self.feed.iter().filter(|(seq, _)| *seq > after).map(|(_, item)| item.clone()).collect()
+        let first = self.feed.partition_point(|(seq, _)| *seq <= after);
+        self.feed.iter().skip(first).map(|(_, item)| item.clone()).collect()
     }
 
     pub(super) fn suspended(&self) -> &[Actor] {
@@ -117,7 +125,8 @@ impl Book {
     }
 
     pub(super) fn hold_named(&mut self, id: &str) -> Option<&mut Opened> {
-        self.holds.iter_mut().find(|hold| hold.id == id)
+        let place = place_of(id)?;
+        self.holds.get_mut(place)
     }
 
     pub(super) fn records(&self) -> &[Value] {
@@ -215,13 +224,8 @@ impl Book {
                 return Opening::Refused(409, "idempotency_key");
             }
         }
-        let same = |hold: &Opened| {
-            hold.asked.agent.key() == agent
-                && hold.asked.digest == asked.digest
-                && hold.asked.requirement == asked.requirement
-        };
-        let found = self.holds.iter().rposition(same);
-        let known = found.and_then(|place| Some((place, self.holds.get(place)?)));
+        let key = (agent, asked.digest, asked.requirement);
+        let known = self.newest.get(&key).and_then(|place| Some((*place, self.holds.get(*place)?)));
         match known {
             Some((place, hold)) if matches!(hold.state, HoldState::Pending | HoldState::Approved) => {
                 return Opening::Joined(place);
@@ -231,16 +235,19 @@ impl Book {
             }
             _ => {}
         }
+        let (place, expires_at) = (self.holds.len(), now.saturating_add(requirement.decide_within));
+        self.newest.insert(key, place);
+        self.deadlines.insert((expires_at, place));
         self.holds.push(Opened {
-            id: format!("h{}", self.holds.len() + 1),
+            id: format!("h{}", place + 1),
             state: HoldState::Pending,
             cause: None,
-            expires_at: now.saturating_add(requirement.decide_within),
+            expires_at,
             use_within: requirement.use_within,
             used: None,
             asked,
         });
-        Opening::New(self.holds.len() - 1)
+        Opening::New(place)
     }
 
     /// Changes the state of a hold and tells of it. `false`: there is none of this id.
@@ -253,6 +260,9 @@ impl Book {
             HoldState::Denied => now.saturating_add(COOLDOWN),
             _ => now,
         };
+        if let (Some(place), Some(deadline)) = (place_of(id), hold.deadline()) {
+            self.deadlines.insert((deadline, place));
+        }
         let hold = id.to_owned();
         self.tell(|seq| FeedItem::Hold { seq, hold, state, cause });
         true
@@ -260,22 +270,28 @@ impl Book {
 
     /// Ends holds whose time is over.
     pub(super) fn expire(&mut self, now: u64) {
-        let over = |hold: &&Opened| hold.deadline().is_some_and(|deadline| deadline <= now);
-        let over: Vec<String> = self.holds.iter().filter(over).map(|hold| hold.id.clone()).collect();
-        for hold in over {
-            self.change(now, &hold, HoldState::Expired, None);
+        while let Some((deadline, place)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= now) {
+            self.deadlines.pop_first();
+            let hold = self.holds.get(place).filter(|hold| hold.deadline() == Some(deadline));
+            if let Some(id) = hold.map(|hold| hold.id.clone()) {
+                self.change(now, &id, HoldState::Expired, None);
+            }
         }
     }
 
-    /// When the next hold ends by itself.
+    /// When the next hold ends by itself, or would if it were still open.
     pub(super) fn next_deadline(&self) -> Option<u64> {
-        self.holds.iter().filter_map(Opened::deadline).min()
+        self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
     fn tell(&mut self, item: impl FnOnce(u64) -> FeedItem) {
         self.seq += 1;
         self.feed.push((self.seq, item(self.seq)));
     }
+}
+
+fn place_of(id: &str) -> Option<usize> {
+    id.strip_prefix('h')?.parse::<usize>().ok()?.checked_sub(1)
 }
 
 impl Opened {

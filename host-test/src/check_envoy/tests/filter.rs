@@ -104,6 +104,19 @@ pub(super) const CASES: &[Case] = &[
         found: &[("HE120", "value")],
     },
     Case {
+        name: "certificates of which nobody says whether they were validated",
+        old: "\"header\": \"authorization\"",
+        new: "\"spiffe\": {\"trust_domains\": [\"example.org\"]}, {old}",
+        found: &[("HE219", "filters"), ("HE219", "holdgate")],
+    },
+    Case {
+        name: "an issuer's keys from a cluster that is not there",
+        old: "\"jwks\": {\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"example-agents\",
+                                                     \"x\": \"aW_l9jnCfl4wVb-tvGuki1G47Xr2eTp4nY7c3DepRJg\"}]}",
+        new: "\"jwks\": {\"cluster\": \"idp\", \"authority\": \"idp.example\", \"path\": \"/jwks\"}",
+        found: &[("HE125", "value")],
+    },
+    Case {
         name: "longer holds than the proxy waits",
         old: "\"max_wait\": \"45s\"",
         new: "\"max_wait\": \"10m\"",

@@ -2,11 +2,21 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
 };
 
 use axum::{Router, body::Body, extract::Request, middleware::Next, response::Response};
-use hyper::HeaderMap;
+use http_body_util::BodyExt as _;
+use hyper::{
+    HeaderMap,
+    body::{Bytes, Frame},
+    header::CONTENT_LENGTH,
+};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -41,6 +51,7 @@ impl Seen {
 pub(super) struct Server {
     pub(super) address: SocketAddr,
     seen: Arc<Mutex<Vec<Seen>>>,
+    parts: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -59,12 +70,24 @@ impl Server {
         let config = config.with_legacy_session_mode(!json).with_json_response(json);
         let service = StreamableHttpService::new(|| Ok(Tools), Arc::new(LocalSessionManager::default()), config);
         let seen = Arc::<Mutex<Vec<Seen>>>::default();
-        let record = seen.clone();
+        let parts = Arc::<AtomicUsize>::default();
+        let (record, cut) = (seen.clone(), parts.clone());
         let router = Router::new().nest_service("/mcp", service).layer(axum::middleware::from_fn(
-            move |request: Request, next: Next| remember(record.clone(), request, next),
+            move |request: Request, next: Next| {
+                let (record, parts) = (record.clone(), cut.load(Ordering::SeqCst));
+                async move {
+                    let answer = remember(record, request, next).await;
+                    if parts == 0 { answer } else { in_parts(answer, parts).await }
+                }
+            },
         ));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Server { address, seen, task }
+        Server { address, seen, parts, task }
+    }
+
+    /// From now on answers come in so many parts, and trailers behind them.
+    pub(super) fn send_trailers(&self, parts: usize) {
+        self.parts.store(parts, Ordering::SeqCst);
     }
 
     /// The messages of a method, in their order.
@@ -86,6 +109,40 @@ async fn remember(record: Arc<Mutex<Vec<Seen>>>, request: Request, next: Next) -
     let text = String::from_utf8_lossy(&body).into_owned();
     record.lock().unwrap().push(Seen { headers: head.headers.clone(), text });
     next.run(Request::from_parts(head, Body::from(body))).await
+}
+
+async fn in_parts(answer: Response, parts: usize) -> Response {
+    let (mut head, body) = answer.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 24).await.unwrap();
+    let length = body.len().div_ceil(parts).max(1);
+    let chunks: Vec<Bytes> = body.chunks(length).map(Bytes::copy_from_slice).collect();
+    let (sender, channel) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, std::convert::Infallible>>(1);
+    tokio::spawn(async move {
+        for chunk in chunks {
+            let _ = sender.send(Ok(Frame::data(chunk))).await;
+            // So that they do not arrive as one.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        let trailers = HeaderMap::from_iter([("x-checksum".parse().unwrap(), "1".parse().unwrap())]);
+        let _ = sender.send(Ok(Frame::trailers(trailers))).await;
+    });
+    head.headers.remove(CONTENT_LENGTH);
+    Response::from_parts(head, Body::new(Parts(channel).boxed_unsync()))
+}
+
+/// A body whose frames come from elsewhere.
+struct Parts(tokio::sync::mpsc::Receiver<Result<Frame<Bytes>, std::convert::Infallible>>);
+
+impl hyper::body::Body for Parts {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        self.0.poll_recv(context)
+    }
 }
 
 struct Tools;

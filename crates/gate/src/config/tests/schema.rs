@@ -26,7 +26,7 @@ fn full() -> Value {
             "spiffe": {"trust_domains": ["example.org"], "owner": "group/iam"},
         },
         "bundle_keys": keys, "grant_keys": keys, "policy": "p", "min_serial": 1, "mcp": {"paths": ["/mcp"]},
-        "max_body": 1000, "max_parked_bytes": 1000, "max_agent_bytes": 1000, "body_within": "60s", "max_wait": "45s",
+        "max_body": 1000, "max_parked_bytes": 268435456, "max_agent_bytes": 16777216, "body_within": "60s", "max_wait": "45s",
         "feed_wait": "25s", "feed_max_age": "60s", "on_stale": "allow_routine", "reason_header": "x-why", "host": "envoy",
         "wake": "stream",
     })
@@ -61,6 +61,15 @@ fn the_schema_accepts_what_the_filter_accepts_member_by_member() {
     let schema = jsonschema::validator_for(&schema).unwrap();
     assert!(schema.is_valid(&full()) && Config::parse(full().to_string().as_bytes()).is_ok());
     let mut differ = Vec::new();
+    for (host, spiffe) in [("envoy", true), ("ngx-wasm", true), ("ngx-wasm", false)] {
+        let mut config = full();
+        config["host"] = host.into();
+        if !spiffe {
+            config["identity"].as_object_mut().unwrap().remove("spiffe");
+        }
+        assert_eq!(schema.is_valid(&config), host == "envoy" || !spiffe);
+        compare(&schema, &config, host, &mut differ);
+    }
     let mut paths = Vec::new();
     members(&full(), "", &mut paths);
     // Keys are JWKs, whose members are RFC 7517's.
@@ -72,12 +81,20 @@ fn the_schema_accepts_what_the_filter_accepts_member_by_member() {
             parent.remove(name);
             compare(&schema, &config, &format!("without {path}"), &mut differ);
         }
-        for other in
-            [json!(true), json!(-1), json!(1.5), json!(""), json!("Nonsense"), json!([]), json!({}), json!([[]])]
-        {
+        for other in [
+            json!(true),
+            json!(-1),
+            json!(1.5),
+            json!(8_388_609_u64),
+            json!(""),
+            json!("Nonsense"),
+            json!([]),
+            json!({}),
+            json!([[]]),
+        ] {
             let mut config = full();
             *config.pointer_mut(path).unwrap() = other.clone();
-            // These texts are free, or one member with another: the schema cannot tell.
+            // These texts are free, or one member with another: the schema cannot tell. Room is as large as one likes.
             let free = path.starts_with("/mcp/paths/") || path.ends_with("owner_issuer") || path == "/approval/cluster";
             if !(free && other.is_string()) {
                 compare(&schema, &config, &format!("{path} = {other}"), &mut differ);

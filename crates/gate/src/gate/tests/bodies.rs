@@ -96,7 +96,8 @@ fn refusal(step: Step) -> (u16, &'static str) {
 #[test]
 fn bodies_on_their_way_are_counted_by_agent_and_in_all() {
     for (member, refused) in [("max_agent_bytes", (429, "quota")), ("max_parked_bytes", (503, "unavailable"))] {
-        let mut desk = Desk::with_policy(|config| config[member] = 20_000.into());
+        let mut desk =
+            Desk::with_policy(|config| (config[member], config["max_body"]) = (20_000.into(), 20_000.into()));
         let (first, step) = awaiting(&mut desk);
         assert!(matches!(step, Step::Await), "{step:?}");
         let (second, _) = awaiting(&mut desk);
@@ -125,7 +126,7 @@ fn bodies_on_their_way_are_counted_by_agent_and_in_all() {
 fn requests_without_an_identity_share_one_account() {
     let mut desk = Desk::with_policy(|config| {
         config["identity"]["untagged"] = "evaluate".into();
-        config["max_agent_bytes"] = 3_000.into();
+        (config["max_agent_bytes"], config["max_body"]) = (3_000.into(), 3_000.into());
     });
     let text = json!([{"id": "nobody", "effect": "allow", "any": [[method("POST"), value(json!("agent"), json!({"exists": false})),
         value(json!({"body": "/text"}), json!({"exists": true}))]]}]);

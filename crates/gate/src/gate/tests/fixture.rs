@@ -149,10 +149,11 @@ impl Host for TestHost {
 
     fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool {
         let mut memory = self.memory.borrow_mut();
-        let now = memory.get(key).map_or(0, |(_, version)| *version);
-        let current = self.shares && (version == 0 || version == now);
+        let now = memory.get(key).map(|(_, version)| *version);
+        // As proxy-wasm's shared data has it.
+        let current = self.shares && (version == 0 || now.is_none_or(|now| version == now));
         if current {
-            memory.insert(key.to_owned(), (value.to_vec(), now + 1));
+            memory.insert(key.to_owned(), (value.to_vec(), now.unwrap_or_default() + 1));
         }
         current
     }
@@ -172,7 +173,14 @@ impl Desk {
 
     /// Another worker of the proxy that this desk's gate stands in.
     pub(super) fn beside(other: &Desk) -> Self {
-        let mut desk = Desk::over(other.memory.clone(), &other.config);
+        Desk::reconfigured(other, |_| {})
+    }
+
+    /// A gate with a changed configuration in the same proxy.
+    pub(super) fn reconfigured(other: &Desk, change: impl FnOnce(&mut Value)) -> Self {
+        let mut config = other.config.clone();
+        change(&mut config);
+        let mut desk = Desk::over(other.memory.clone(), &config);
         desk.snapshot(None);
         desk
     }
@@ -397,7 +405,10 @@ impl Desk {
                     done.reports.push(serde_json::from_slice(&callout.body).unwrap());
                 }
                 Command::Call { call: call @ RootCall::Redeem(_), callout } => {
-                    let answer = self.redemptions(&callout);
+                    // As the host does, and the service.
+                    let answer = self.redemptions(&callout).filter(|answer| {
+                        callout.body.len() <= 2 * 1024 * 1024 && answer.body.len() <= call.longest_answer()
+                    });
                     commands.extend(self.gate.root_answer(self.now, call, answer));
                 }
                 Command::Call { call: RootCall::Audit, callout } => commands.extend(self.take_records(&callout)),

@@ -222,3 +222,73 @@ fn a_suspended_agents_token_is_refused_and_forgotten() {
     let after = desk.gate.identity_figures();
     assert_eq!(after.verifications, before.verifications + 1, "verified anew, once");
 }
+
+/// What was signed with a key once went on after the key had been taken back, if it was parked by then.
+#[test]
+fn a_key_that_is_taken_back_ends_the_requests_that_wait() {
+    let body = || Some(br#"{"text":"x"}"#.to_vec());
+    for (keys, status) in
+        [(both(), None), (Some(fixture::jwks(NEW)), Some(401)), (Some(json!({"keys": []})), Some(503))]
+    {
+        let mut desk = desk(|_| {});
+        let id = desk.held("DELETE", "/iam/users/7", b"");
+        let opened = desk.gate.head(desk.now, 900, desk.pairs("POST", "/iam/users/7/notes", &[]), false);
+        assert!(matches!(opened.step, Step::Await));
+        come(&mut desk, keys);
+        match (desk.gate.body(desk.now, 900, body()), status) {
+            (Step::Forward(_), None) => {}
+            (Step::Reply(reply), Some(status)) => assert_eq!(reply.status, status),
+            (other, _) => panic!("{other:?}"),
+        }
+        desk.decide(&desk.hold_of(id), "approved");
+        let done = desk.tick();
+        assert_eq!(done.forwarded, status.map_or(vec![(id, true)], |_| vec![]));
+        assert_eq!(done.replies.first().map(|(_, status, _)| *status), status);
+    }
+}
+
+#[test]
+fn a_key_that_is_taken_back_while_a_hold_is_redeemed_ends_the_request() {
+    let mut desk = desk(|_| {});
+    let id = desk.held("DELETE", "/iam/users/7", b"");
+    desk.decide(&desk.hold_of(id), "approved");
+    let commands = desk.gate.tick(desk.now, vec![]);
+    let redeem = commands.into_iter().find_map(|command| match command {
+        Command::Call { call: call @ RootCall::Redeem(_), callout } => Some((call, callout)),
+        _ => None,
+    });
+    let (call, callout) = redeem.unwrap();
+    let answer = desk.redemptions(&callout);
+    come(&mut desk, Some(fixture::jwks(NEW)));
+    let commands = desk.gate.root_answer(desk.now, call, answer);
+    assert_eq!((forwarded(&commands), replied(&commands)), (vec![], vec![(id, 401)]));
+}
+
+/// The old configuration's gate serves what waits in it. What the new one has taken back must not count there.
+#[test]
+fn an_issuer_that_a_new_configuration_leaves_out_ends_what_waits_in_the_old_one() {
+    let again = |desk: &mut Desk| {
+        let (id, callout) = desk.opening("DELETE", "/iam/users/7", b"");
+        let answer = desk.hold_answer(&callout, "approved", 1);
+        assert!(matches!(desk.gate.stream_answer(desk.now, id, Some(answer)), Step::Await));
+        desk.tick().forwarded == [(id, true)]
+    };
+    let mut desk = Desk::ready();
+    let id = desk.held("DELETE", "/iam/users/7", b"");
+    let _same = Desk::reconfigured(&desk, |config| config["max_wait"] = "10s".into());
+    desk.decide(&desk.hold_of(id), "approved");
+    assert_eq!(desk.tick().forwarded, [(id, true)], "who counts as an agent has not changed");
+
+    let id = desk.held("DELETE", "/iam/users/7", b"");
+    let other = |config: &mut Value| config["identity"]["issuers"][0]["jwks"] = fixture::jwks(NEW);
+    let mut newer = Desk::reconfigured(&desk, other);
+    newer.publish(1, json!([]));
+    desk.decide(&desk.hold_of(id), "approved");
+    let done = desk.tick();
+    assert_eq!((done.forwarded.len(), done.replies[0].1), (0, 503));
+    assert_eq!(done.replies[0].2["next_action"], "retry");
+    // The retry is judged by the new configuration, and its key is not there any more.
+    assert_eq!(newer.refused("DELETE", "/iam/users/7", b"").1, (401, "identity".into()));
+    // Were it still in the old one, as where two filters share a group, it would redeem.
+    assert!(again(&mut desk));
+}

@@ -228,3 +228,64 @@ fn a_list_that_cannot_be_read_passes_and_leaves_nothing_behind() {
     desk.gate.closed(id);
     assert_eq!(desk.gate.parked(), (0, 0));
 }
+
+/// A held list once came back whole, and so did one that a newer policy allowed while it waited.
+#[test]
+fn a_list_that_was_held_is_filtered_like_any_other() {
+    let lists = value(json!("mcp_method"), json!({"equals": {"string": "tools/list"}}));
+    let hold = json!([{"id": "list", "effect": "hold", "any": [[lists]]}]);
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"lookup"},{"name":"shell"}]}}"#;
+    for newer in [false, true] {
+        let mut desk = desk();
+        let mut held_rules = rules(json!([]));
+        let all = held_rules.as_array_mut().unwrap();
+        all.retain(|rule| rule["id"] != "list");
+        all.extend(hold.as_array().unwrap().iter().cloned());
+        desk.publish(3, held_rules);
+        let id = held(&mut desk, &[], &list());
+        assert!(desk.gate.changes().unwrap().plain_answer, "a compressed list could not be read");
+        assert!(!desk.gate.awaits_list(id));
+        if newer {
+            desk.publish(4, rules(json!([])));
+        }
+        desk.decide("h1", "approved");
+        assert_eq!(desk.tick().forwarded, [(id, !newer)]);
+        assert_eq!(desk.gate.awaits_response(id), !newer);
+        desk.gate.response(id, Some(200));
+        assert!(desk.gate.awaits_list(id) && desk.gate.list_head(id, 200, Some("application/json"), false));
+        let other: Value = serde_json::from_slice(&desk.gate.list(desk.now, id, answer.as_bytes()).unwrap()).unwrap();
+        assert_eq!(other["result"]["tools"], json!([{"name": "lookup"}]));
+        assert_eq!((desk.gate.parked().0, desk.tick().reports.len()), (0, usize::from(!newer)));
+    }
+}
+
+/// A list of 75,000 tools once took a worker a second.
+#[test]
+fn of_a_list_without_end_the_first_tools_are_judged_and_the_others_left_out() {
+    let mut desk = desk();
+    let tools = |count: usize| (0..count).map(|tool| json!({"name": format!("look{tool}")})).collect::<Vec<_>>();
+    let answer = |count| json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": tools(count)}}).to_string();
+    assert!(listed(&mut desk, &answer(4_096)).is_none());
+    let list = listed(&mut desk, &answer(30_000)).unwrap();
+    assert_eq!(list["result"]["tools"], json!(tools(4_096)));
+}
+
+/// Rules that look at the header which repeats a tool's name see it as a call of that tool would have it.
+#[test]
+fn a_list_is_judged_with_the_headers_of_a_call() {
+    let mut desk = desk();
+    let named = value(json!({"header": "mcp-name"}), json!({"equals": {"string": "look2"}}));
+    let called = value(json!({"header": "mcp-method"}), json!({"equals": {"string": "tools/call"}}));
+    desk.publish(3, rules(json!([{"id": "no", "effect": "deny", "any": [[named, called]]}])));
+    let answer =
+        r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"look1"},{"name":"look2"},{"name":"a, look2"}]}}"#;
+    let of = |desk: &mut Desk, headers: &[(&str, &str)]| {
+        let (id, step) = send(desk, headers, &list());
+        assert!(matches!(step, Step::Forward(_)), "{step:?}");
+        assert!(desk.gate.list_head(id, 200, Some("application/json"), false));
+        desk.gate.list(desk.now, id, answer.as_bytes())
+    };
+    let body: Value = serde_json::from_slice(&of(&mut desk, &[("mcp-method", "tools/list")]).unwrap()).unwrap();
+    // Without the header it is unknown, which a deny takes for a match.
+    assert_eq!(body["result"]["tools"], json!([]));
+}

@@ -105,7 +105,7 @@ fn where_nothing_can_be_counted_what_denies_matches_and_what_counts_nothing_is_f
     assert_eq!(desk.figures["holdgate.rates.unknown"], 1);
     let mut desk = limited(1_000, "agent", &[method("GET")]);
     assert!(desk.passes("POST", "/iam/users/7/notes", br#"{"text":"x"}"#));
-    assert_eq!(desk.memory.borrow().len(), 0);
+    assert!(desk.memory.borrow().keys().all(|name| !name.contains("rates")));
 }
 
 #[test]
@@ -119,4 +119,27 @@ fn rates_of_shadow_rules_count_for_themselves() {
     desk.now += 1_000;
     desk.tick();
     assert_eq!(desk.figures["holdgate.shadow.effect.deny.rule.dark"], 2);
+}
+
+/// The attack: an agent that meets a rule in shadow mode with ever new keys, so that the counts of enforced rules find no room.
+#[test]
+fn rates_of_shadow_rules_take_no_room_from_enforced_ones() {
+    let pages = |mode: &str, by: &str| {
+        let mut desk = Desk::ready();
+        let any = json!([[method("GET"), rate(1_000_000, by)]]);
+        desk.publish(2, json!([{"id": "dark", "effect": "deny", "mode": mode, "any": any}]));
+        for subject in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"] {
+            desk.subject = subject;
+            assert!(desk.passes("GET", "/iam/users", b""));
+        }
+        let memory = desk.memory.borrow();
+        let pages = memory.keys().filter_map(|name| name.strip_prefix("holdgate/rates/edge/")?.parse::<u16>().ok());
+        pages.collect::<Vec<_>>()
+    };
+    let (shadow, enforced) = (pages("shadow", "agent"), pages("enforce", "agent"));
+    assert!(shadow.len() > 1 && enforced.len() > 1);
+    assert!(
+        shadow.iter().all(|page| *page >= 512) && enforced.iter().all(|page| *page < 512),
+        "{shadow:?} {enforced:?}"
+    );
 }

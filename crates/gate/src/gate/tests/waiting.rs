@@ -225,3 +225,76 @@ fn what_the_service_refuses_to_hold_is_told_in_its_own_words() {
         assert_eq!((reply.status, problem(&body), header(&reply, "retry-after")), expected);
     }
 }
+
+/// On hosts where nobody can answer from the root a late body once was as good as any.
+#[test]
+fn a_late_body_is_refused_on_every_host() {
+    for (host, wake) in [("envoy", "feed"), ("envoy", "stream"), ("ngx-wasm", "stream")] {
+        let mut desk = Desk::with_policy(|config| {
+            (config["host"], config["wake"], config["body_within"]) = (host.into(), wake.into(), "10s".into());
+        });
+        let open = |desk: &mut Desk| {
+            let id = desk.next_id();
+            let pairs = desk.pairs("POST", "/iam/users/7/notes", &[("content-length", "12")]);
+            assert!(matches!(desk.gate.head(desk.now, id, pairs, false).step, Step::Await));
+            id
+        };
+        let body = || Some(br#"{"text":"x"}"#.to_vec());
+        let id = open(&mut desk);
+        desk.now += 10_000;
+        assert!(matches!(desk.gate.body(desk.now, id, body()), Step::Forward(_)), "{host} {wake}");
+        let id = open(&mut desk);
+        desk.now += 10_001;
+        let (reply, _) = reply(desk.gate.body(desk.now, id, body()));
+        assert_eq!(reply.status, 408, "{host} {wake}");
+        // Envoy's streams are answered as soon as it is too late.
+        let id = open(&mut desk);
+        desk.now += 10_001;
+        desk.fresh();
+        let replies = desk.tick().replies;
+        let late: Vec<_> = replies.iter().map(|(id, status, _)| (*id, *status)).collect();
+        assert_eq!(late, if host == "envoy" { vec![(id, 408)] } else { vec![] }, "{host} {wake}");
+    }
+}
+
+/// A clock that was set back by an hour once kept a lost feed fresh for that hour, and parked requests as long.
+#[test]
+fn a_clock_that_is_set_back_hides_no_stale_feed_and_lengthens_no_wait() {
+    const HOUR: u64 = 3_600_000;
+    let mut desk = Desk::ready();
+    let id = desk.held("DELETE", "/iam/users/7", b"");
+    desk.now += 20_000;
+    desk.tick();
+    desk.gate.page(desk.now, None);
+    desk.now -= HOUR;
+    assert!(desk.passes("GET", "/iam/users", b""), "twenty seconds are not too long");
+    desk.now += 1_000;
+    let commands = desk.gate.tick(desk.now, vec![]);
+    assert!(
+        commands.iter().any(|command| matches!(command, Command::Call { call: RootCall::State, .. })),
+        "the service is asked for its time as soon as before: {commands:?}"
+    );
+    desk.now += 29_000;
+    let replies = desk.tick().replies;
+    assert_eq!((replies.len(), replies[0].0, replies[0].1), (1, id, 403), "its wait is over as it would have been");
+    desk.now += 11_000;
+    desk.tick();
+    assert_eq!(desk.refused("GET", "/iam/users", b"").1, (503, "unavailable".into()));
+    desk.fresh();
+    assert!(desk.passes("GET", "/iam/users", b""));
+}
+
+/// A batch whose question or answer was longer than what is read once failed as a whole, and with it up to 256 approvals.
+#[test]
+fn redemptions_of_agents_with_long_names_go_out_in_smaller_batches() {
+    let mut desk = Desk::ready();
+    desk.subject = Box::leak("a".repeat(10_000).into_boxed_str());
+    let ids: Vec<StreamId> = (0..300).map(|user| desk.held("DELETE", &format!("/iam/users/{user}"), b"")).collect();
+    for hold in ids.iter().map(|id| desk.hold_of(*id)).collect::<Vec<_>>() {
+        desk.decide(&hold, "approved");
+    }
+    let mut forwarded = desk.tick().forwarded;
+    forwarded.extend(desk.tick().forwarded);
+    forwarded.sort_unstable();
+    assert_eq!(forwarded, ids.into_iter().map(|id| (id, true)).collect::<Vec<_>>());
+}
