@@ -130,9 +130,8 @@ pub(super) fn echo(message: &Message) -> UpstreamAnswer {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = message.headers.as_ref();
     let of = |name: &str| headers.and_then(|headers| value(headers, name)).map(text);
-    let others = headers.into_iter().flatten().filter(|(name, _)| !name.starts_with(b":"));
     // A token is not shown again.
-    let others = others.filter(|(name, _)| name != b"authorization");
+    let others = headers.into_iter().flatten().filter(|(name, _)| is_plain(name) && name != b"authorization");
     let others: Vec<_> = others.map(|(name, value)| json!([text(name), text(value)])).collect();
     let got = json!({
         "method": of(":method"), "host": of(":authority"), "target": of(":path"), "headers": others, "body": text(&message.body),
@@ -142,9 +141,10 @@ pub(super) fn echo(message: &Message) -> UpstreamAnswer {
     UpstreamAnswer::Answer { headers, body, trailers: None, after: Duration::ZERO }
 }
 
-/// Whether a field is carried as it is: pseudo-headers are not, nor what belongs to one connection.
+/// Whether a field is carried as it is: pseudo-headers are not, nor what belongs to one connection, or to the proxy.
 fn is_plain(name: &[u8]) -> bool {
-    let own: [&[u8]; 4] = [b"connection", b"content-length", b"transfer-encoding", b"keep-alive"];
+    let own: [&[u8]; 5] =
+        [b"connection", b"content-length", b"transfer-encoding", b"keep-alive", b"x-envoy-max-retries"];
     !name.starts_with(b":") && !own.contains(&name)
 }
 

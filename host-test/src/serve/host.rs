@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::{mpsc::UnboundedSender, oneshot};
 
 use super::{front, shown::say};
-use crate::failure::Failure;
+use crate::{failure::Failure, output::printable};
 
 /// The longest that the thread sleeps.
 const ROUND: Duration = Duration::from_millis(20);
@@ -174,7 +174,7 @@ impl Host {
                     let value = holdgate_host::value(&request.headers, name).unwrap_or_default();
                     String::from_utf8_lossy(value).into_owned()
                 };
-                let line = format!("{} {}", of(":method"), of(":path"));
+                let line = printable(&format!("{} {}", of(":method"), of(":path")));
                 let id = self.gateway.send(&request);
                 self.carried.push(Carried { id, line, since: Instant::now(), sent: false, answer });
             }
@@ -220,7 +220,9 @@ impl Host {
                     Delivery::Answer { status, body } => Answer::new(status, body),
                     Delivery::Reset => Answer::default(),
                 };
-                if let Some(callout) = locked(&self.open).remove(&id) {
+                // The filter makes further calls while it is told: nothing is locked then.
+                let callout = locked(&self.open).remove(&id);
+                if let Some(callout) = callout {
                     // What the proxy has given up on is not told of any more.
                     let _told = self.gateway.answer(&callout, answer);
                 }
@@ -281,7 +283,8 @@ impl Host {
             let pending = service.holds().filter(|hold| hold.state == HoldState::Pending);
             let line = |hold: &holdgate_host::cases::service::Opened| {
                 let request = &hold.asked.request;
-                format!("{} {}{}", request.method, request.path, request.query.as_deref().unwrap_or_default())
+                let query = request.query.as_deref().unwrap_or_default();
+                printable(&format!("{} {}{query}", request.method, request.path))
             };
             pending.map(|hold| (hold.id.clone(), line(hold))).collect()
         };

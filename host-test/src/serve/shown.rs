@@ -13,17 +13,19 @@ use holdgate_host::{
 use holdgate_protocol::bundle::Effect;
 
 use super::host::Reviewer;
-use crate::output::printable;
 
 /// Seconds for which the tokens that are shown are good.
 const DAY: u64 = 24 * 3600;
 
-/// Writes a line, or several. What agents send is in them, so that control characters are not written.
+/// Writes a line, or several. What agents send is in them, so that no other control characters are written; and lines to paste, so that
+/// none is cut.
 pub(super) fn say(text: &str) {
     let mut out = io::stdout().lock();
     for line in text.lines() {
+        let line: String =
+            line.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect();
         // Nobody may read any more; requests are answered all the same.
-        let _unread = writeln!(out, "{}", printable(line));
+        let _unread = writeln!(out, "{line}");
     }
     let _unread = out.flush();
 }
