@@ -9,7 +9,9 @@ use std::{
     time::Duration,
 };
 
-use holdgate_authoring::cases::{Act, Case, Decision, Expected, Hold, Named, Play, PolicySource, Scenario, Step};
+use holdgate_authoring::cases::{
+    Act, Callout, Case, Decision, Expected, Hold, Named, Play, PolicySource, Quantity, Scenario, Step,
+};
 use holdgate_protocol::Actor;
 use serde_json::Value;
 
@@ -132,9 +134,14 @@ impl<'p> Player<'p> {
     }
 
     fn play(&mut self, scenario: &Scenario, first_line: usize) -> End {
-        for Step { at, act } in &scenario.steps {
+        for (place, Step { at, act }) in scenario.steps.iter().enumerate() {
             let line = if at.line == 0 { first_line } else { at.line };
-            match self.step(act) {
+            let last = place + 1 == scenario.steps.len();
+            let came = self.step(act).and_then(|differences| match act {
+                Act::Expect(expected) if last && differences.is_empty() => self.still(expected),
+                _ => Ok(differences),
+            });
+            match came {
                 Ok(differences) if differences.is_empty() => {}
                 Ok(differences) => return End::Failed { line, differences },
                 Err(trouble) => return End::Broken { line, why: trouble.to_string() },
@@ -227,6 +234,20 @@ impl<'p> Player<'p> {
             differences.is_empty()
         })?;
         Ok(differences)
+    }
+
+    /// That something came too often, or came at all, shows only after a while: counts must be what they are then, too.
+    fn still(&mut self, expected: &Expected) -> Result<Vec<Difference>, Trouble> {
+        let exact = |callout: &&Callout| matches!(callout.count, Quantity::Exactly(_));
+        let callouts: Vec<Callout> = expected.callouts.iter().filter(exact).cloned().collect();
+        let (requests, metrics) = (Vec::new(), Vec::new());
+        let counted = Expected { requests, metrics, logs: None, callouts, within: 0, ..expected.clone() };
+        if counted.audit.is_none() && counted.holds.is_none() && counted.callouts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let afterwards = self.driver.afterwards();
+        self.driver.pass(afterwards, &mut |_| false)?;
+        self.expect(&counted)
     }
 
     /// Decides a hold, once it is there.

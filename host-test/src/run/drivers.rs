@@ -45,8 +45,11 @@ pub(super) struct Stage {
     pub(super) name: String,
     /// The names of the driver and of its profile, as `not_on` has them.
     pub(super) places: Vec<&'static str>,
-    pub(super) make: Box<dyn Fn(Setup) -> Result<Box<dyn Driver>, Trouble> + Send + Sync>,
+    pub(super) make: Box<Make>,
 }
+
+/// Makes a driver for one case.
+type Make = dyn Fn(Setup) -> Result<Box<dyn Driver>, Trouble> + Send + Sync;
 
 /// The stages on which each case is played.
 pub(super) fn stages(equipment: &Equipment<'_>) -> Result<Vec<Stage>, Failure> {
