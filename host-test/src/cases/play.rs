@@ -2,6 +2,8 @@
 
 mod verdict;
 
+pub use verdict::request as request_of;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,

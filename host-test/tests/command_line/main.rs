@@ -11,4 +11,5 @@ mod place;
 mod prove;
 mod publish;
 mod replay;
+mod serve;
 mod starter;
