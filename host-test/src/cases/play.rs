@@ -10,10 +10,12 @@ use std::{
 };
 
 use holdgate_authoring::cases::{
-    Act, Callout, Case, Decision, Expected, Hold, Named, Play, PolicySource, Quantity, Scenario, Step,
+    Act, Callout, Case, Decision, Expected, Hold, Named, Outcome, Play, PolicySource, Quantity, Scenario, Step,
 };
 use holdgate_protocol::Actor;
 use serde_json::Value;
+
+use crate::Profile;
 
 use super::{
     configuration,
@@ -27,6 +29,9 @@ use super::{
 
 /// When cases begin that name no time: 2026-01-07T12:00:00Z, in Unix seconds.
 const BEGINNING: i64 = 1_767_787_200;
+
+/// Hosts on which the filter cannot do all that it is for; it must stay closed there.
+const LACKING: [Profile; 2] = [Profile::EnvoyWithoutHeadersStop, Profile::Strict];
 
 /// How long a hold is waited for that is to be decided.
 const HOLD: Duration = Duration::from_secs(10);
@@ -50,6 +55,8 @@ pub enum End {
     },
     /// The driver cannot play it, and the case says so.
     Skipped(String),
+    /// The host lacks what the filter needs, and other things came than expected; but nothing has passed that should not.
+    Closed,
     /// It could not be played to its end.
     Broken {
         line: usize,
@@ -86,11 +93,17 @@ pub fn play(case: &Case, policy: &PolicySource, policies: &Policies, place: &[&s
         return without_trace(End::Skipped(why.clone()));
     }
     let policy = scenario.policy.as_ref().unwrap_or(policy);
+    let lacking = LACKING.iter().any(|profile| place.contains(&profile.name()));
     match Player::start(scenario, policy, policies, make) {
         Ok(mut player) => {
-            let end = player.play(scenario, line);
+            let mut end = player.play(scenario, line);
+            if lacking && !matches!(end, End::Passed) && player.is_closed(scenario) {
+                end = End::Closed;
+            }
             Played { end, trace: player.driver.trace() }
         }
+        // Where the filter does not come to decide, nothing passes.
+        Err(_) if lacking => without_trace(End::Closed),
         Err(why) => without_trace(End::Broken { line, why }),
     }
 }
@@ -155,6 +168,22 @@ impl<'p> Player<'p> {
             };
         }
         End::Passed
+    }
+
+    /// Whether nothing has passed that the scenario lets pass nowhere.
+    fn is_closed(&mut self, scenario: &Scenario) -> bool {
+        let passes = |name: &str| {
+            scenario.steps.iter().any(|step| match &step.act {
+                Act::Expect(expected) => {
+                    let mut of = expected.requests.iter().filter(|(other, _)| other == name);
+                    of.any(|(_, request)| request.outcome == Some(Outcome::Forwarded))
+                }
+                _ => false,
+            })
+        };
+        let observed = self.driver.observe();
+        let seen = |handle: &usize| observed.requests.get(*handle).is_some_and(|request| request.upstream.is_some());
+        self.sent.iter().all(|sent| passes(&sent.name) || !sent.handles.iter().any(seen))
     }
 
     fn step(&mut self, act: &Act) -> Result<Vec<Difference>, Trouble> {

@@ -7,5 +7,6 @@ mod corpus;
 mod faults;
 mod forms;
 mod gateway;
+mod profiles;
 mod soak;
 mod whole;
