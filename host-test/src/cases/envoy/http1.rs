@@ -170,3 +170,37 @@ async fn read_head(input: &mut Input<impl AsyncRead + Unpin>) -> Option<Reply> {
         input.more().await?;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(answer: &str, head_only: bool) -> Option<Reply> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(read_reply(answer.as_bytes(), head_only))
+    }
+
+    #[test]
+    fn answers_are_read_however_their_length_is_told() {
+        let chunked = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n";
+        let reply = read(chunked, false).unwrap();
+        assert_eq!((reply.status, reply.body.as_slice()), (200, b"abcde".as_slice()));
+        assert_eq!(reply.headers, [("transfer-encoding".to_owned(), b"chunked".to_vec())]);
+        let told = "HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nnomore";
+        assert_eq!(read(told, false).unwrap().body, b"no");
+        assert_eq!(read(told, true).unwrap().body, b"");
+        assert_eq!(read("HTTP/1.1 200 OK\r\n\r\nto the end", false).unwrap().body, b"to the end");
+    }
+
+    #[test]
+    fn answer_that_breaks_off_is_none() {
+        for answer in [
+            "",
+            "HTTP/1.1 200",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nab",
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nab",
+        ] {
+            assert_eq!(read(answer, false), None, "{answer}");
+        }
+    }
+}
