@@ -90,6 +90,8 @@ pub struct Harness {
     configuration: Value,
     workers: usize,
     trace: Vec<TraceLine>,
+    /// Lines of the gateway's trace that were looked at.
+    traced: usize,
     account: Option<Sender<Account>>,
 }
 
@@ -147,6 +149,7 @@ impl Harness {
             configuration,
             workers,
             trace: Vec::new(),
+            traced: 0,
             account: conditions.account,
         };
         if ready {
@@ -406,10 +409,9 @@ impl Driver for Harness {
     }
 
     fn trace(&mut self) -> Vec<TraceLine> {
-        let start = self.trace.len();
-        let new = self.gateway.trace().get(start..).unwrap_or_default();
-        let lines = new.iter().map(|line| TraceLine { at: line.at / MILLISECOND, text: line.text.clone() });
-        self.trace.extend(lines);
+        let lines = self.gateway.trace().iter().skip(self.traced);
+        self.trace.extend(eventful(lines));
+        self.traced = self.gateway.trace().len();
         self.trace.clone()
     }
 }
@@ -434,6 +436,27 @@ impl Drop for Harness {
             metrics: self.gateway.metrics(),
         });
     }
+}
+
+/// The lines without the ticks in which the filter only looked at the clock and told its figures.
+fn eventful<'t>(lines: impl Iterator<Item = &'t crate::TraceLine>) -> Vec<TraceLine> {
+    let mut shown: Vec<TraceLine> = Vec::new();
+    // Where the tick at hand begins among the lines that are shown, while nothing has happened in it.
+    let mut idle = None;
+    for crate::TraceLine { at, text, .. } in lines {
+        let bare = text.trim_start();
+        let (begins, ends) = (bare.starts_with("on_tick") && !bare.contains("->"), bare.starts_with("on_tick ->"));
+        if begins {
+            idle = Some(shown.len());
+        } else if !ends && !["get_current_time", "record_metric"].iter().any(|call| bare.contains(call)) {
+            idle = None;
+        }
+        shown.push(TraceLine { at: at / MILLISECOND, text: text.clone() });
+        if ends && let Some(start) = idle.take() {
+            shown.truncate(start);
+        }
+    }
+    shown
 }
 
 /// A callout goes to the service.

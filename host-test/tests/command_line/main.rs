@@ -1,6 +1,7 @@
 //! The real `holdgate` binary, as its users see it: exit codes, what it says, and the files that it leaves.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 
+mod bench;
 mod bundles;
 mod check;
 mod envoy;

@@ -86,7 +86,7 @@ fn jobs<'c>(file: &'c File, case: &'c Case, clean: &'c Account, seed: usize) -> 
     let mut at = seed;
     jobs.retain(|_| {
         at += 1;
-        thoroughly || at % STRIDE == 0
+        thoroughly || at.is_multiple_of(STRIDE)
     });
     jobs
 }
