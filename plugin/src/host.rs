@@ -292,7 +292,8 @@ fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
 }
 
 pub(crate) use raw::{
-    call_foreign_function, continue_request, header_map, property, remove_header, set_buffer, set_header, set_property,
+    call_foreign_function, continue_request, done, header_map, property, remove_header, set_buffer, set_header,
+    set_property,
 };
 
 /// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
@@ -313,6 +314,7 @@ mod raw {
             size: *mut usize,
         ) -> u32;
         fn proxy_continue_stream(stream: u32) -> u32;
+        fn proxy_done() -> u32;
         fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
         fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
         fn proxy_replace_header_map_value(
@@ -378,6 +380,13 @@ mod raw {
     pub(crate) fn continue_request() {
         // SAFETY: nothing but a number is handed over.
         let _status = unsafe { proxy_continue_stream(REQUEST) };
+    }
+
+    /// The root context at hand has nothing left to do, after its `on_done` said that it has. Envoy answers a bare yes or no here
+    /// where the wrapper expects a status.
+    pub(crate) fn done() {
+        // SAFETY: nothing is handed over.
+        let _status = unsafe { proxy_done() };
     }
 
     /// `false` where the host does not do it.

@@ -58,10 +58,22 @@ struct Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
         if let (Some(call), Some(shared)) = (self.calls.remove(&token), self.gate.clone()) {
-            let answer = host::answer(headers, body, call.longest_answer());
-            let commands = shared.gate.borrow_mut().root_answer(host::now(), call, answer);
+            let (now, answer) = (host::now(), host::answer(headers, body, call.longest_answer()));
+            let commands = shared.gate.borrow_mut().root_answer(now, call, answer);
             self.carry_out(&shared, commands);
+            if self.is_over(&shared, now) {
+                host::done();
+            }
         }
+    }
+
+    /// A newer configuration has taken this one's place, and the last stream is gone.
+    fn on_done(&mut self) -> bool {
+        let Some(shared) = self.gate.clone() else { return true };
+        let now = host::now();
+        let commands = shared.gate.borrow_mut().end(now);
+        self.carry_out(&shared, commands);
+        self.is_over(&shared, now)
     }
 }
 
@@ -87,9 +99,12 @@ impl RootContext for Root {
 
     fn on_tick(&mut self) {
         if let Some(shared) = self.gate.clone() {
-            let refused = std::mem::take(&mut self.refused);
-            let commands = shared.gate.borrow_mut().tick(host::now(), refused);
+            let (now, refused) = (host::now(), std::mem::take(&mut self.refused));
+            let commands = shared.gate.borrow_mut().tick(now, refused);
             self.carry_out(&shared, commands);
+            if self.is_over(&shared, now) {
+                host::done();
+            }
         }
     }
 
@@ -129,6 +144,17 @@ fn configure(size: usize, vm_configuration: &[u8]) -> Result<Shared, ConfigError
 }
 
 impl Root {
+    /// Whether the host may delete this context: it wants to, and nothing is left to tell.
+    fn is_over(&mut self, shared: &Shared, now: u64) -> bool {
+        let over = shared.gate.borrow().has_ended(now);
+        if over {
+            self.gate = None;
+            // Envoy runs the timer of a context that is gone for ever.
+            host::tick_every(0);
+        }
+        over
+    }
+
     fn carry_out(&mut self, shared: &Shared, commands: Vec<Command>) {
         // The stream whose change failed: the step that follows is not for what it has become.
         let mut unchanged = None;

@@ -7,6 +7,7 @@ mod arrive;
 mod audit;
 mod call;
 mod course;
+mod end;
 mod figures;
 mod hold;
 mod keys;
@@ -33,6 +34,7 @@ use holdgate_protocol::{
 };
 
 use course::Telling;
+use end::Ending;
 use latest::Latest;
 use rates::Rates;
 use waiting::Waiting;
@@ -265,6 +267,7 @@ pub struct Gate {
     awaited: Kept,
     rates: Rates,
     telling: Telling,
+    ending: Ending,
 }
 
 /// How far the feed has been read, and the policy that it names.
@@ -441,6 +444,7 @@ impl Gate {
             awaited: Kept::default(),
             rates: Rates::new(credential, &config.group),
             telling: Telling::new(),
+            ending: Ending::default(),
             config,
         }
     }
