@@ -6,6 +6,7 @@
 
 pub mod configuration;
 pub mod driver;
+pub mod envoy;
 pub mod harness;
 pub mod judge;
 pub mod keys;

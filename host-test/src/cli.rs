@@ -9,7 +9,7 @@ use crate::{
     failure::Failure,
     format, keys,
     output::{self, Format, Outcome},
-    prove, publish, replay, run, starter,
+    prove, publish, replay, run, serve, starter,
 };
 
 /// Writes, checks, tests, signs and hands over the policy of a Holdgate gateway.
@@ -79,6 +79,8 @@ enum Command {
     Diff(diff::Arguments),
     /// Play cases: requests, what happens to them, and what must be seen of it
     Run(run::Run),
+    /// Put the filter into a small proxy on this machine, to try rules by curl
+    Serve(serve::Serve),
     /// Tell what cases cost in the compiled filter, and whether that has become more
     Bench(bench::Bench),
     /// Print a JSON Schema for editors
@@ -175,6 +177,7 @@ impl Command {
             Command::Prove(prove) => prove::run(&prove),
             Command::Diff(diff) => diff::run(&diff),
             Command::Run(run) => run::run(&run),
+            Command::Serve(serve) => serve::run(&serve),
             Command::Bench(bench) => bench::run(&bench),
             Command::Schema { of } => Outcome::good(&starter::Text { text: of.schema() }),
             Command::Replay(replay) => replay::run(&replay),

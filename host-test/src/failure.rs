@@ -105,6 +105,20 @@ pub(crate) enum Failure {
     Terminal(io::Error),
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
+    #[error(
+        "there is no Envoy: name its binary by `--envoy FILE` or by HOLDGATE_ENVOY; `cargo xtask setup` fetches one"
+    )]
+    NoEnvoy,
+    #[error("`{}` is no file: name the binary of Envoy by `--envoy FILE` or by HOLDGATE_ENVOY", .0.display())]
+    EnvoyMissing(PathBuf),
+    #[error("`{0}` is not on this machine: `serve` has keys that everybody knows; listen on 127.0.0.1")]
+    NotLocal(std::net::SocketAddr),
+    #[error("cannot listen on {address}: {cause}; choose another port by `--listen`")]
+    Listen { address: std::net::SocketAddr, cause: io::Error },
+    #[error("`{0}` is no upstream; write it as `http://HOST:PORT`")]
+    UpstreamUrl(String),
+    #[error("the filter does not decide: {0}")]
+    NotReady(String),
     #[error("cannot write the result as JSON: {0}")]
     Encode(serde_json::Error),
     #[error("cannot write the result as JUnit XML: {0}")]

@@ -33,6 +33,7 @@ mod callout;
 mod calls;
 pub mod cases;
 mod chain;
+pub mod clock;
 mod fault;
 mod filter;
 mod finding;

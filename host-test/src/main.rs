@@ -20,6 +20,7 @@ mod publish;
 mod replay;
 mod rules;
 mod run;
+mod serve;
 mod starter;
 
 use std::process::ExitCode;

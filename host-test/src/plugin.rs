@@ -39,10 +39,10 @@ pub fn built(folder: &Path) -> Result<PathBuf, PluginError> {
         return Err(PluginError::Build(format!("`cargo build` ended with {}", output.status)));
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let files = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter_map(|message| {
+    let mut files = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).filter_map(|message| {
         let is_it = message.pointer("/target/name").and_then(Value::as_str) == Some("holdgate");
         let files = message.get("filenames").and_then(Value::as_array).filter(|_| is_it)?;
         files.iter().filter_map(Value::as_str).find(|file| file.ends_with(".wasm")).map(PathBuf::from)
     });
-    files.last().ok_or_else(|| PluginError::Build("`cargo build` named no `.wasm` file".to_owned()))
+    files.next_back().ok_or_else(|| PluginError::Build("`cargo build` named no `.wasm` file".to_owned()))
 }

@@ -42,6 +42,9 @@ pub(crate) struct Run {
     /// The compiled filter; without it, the one of the checkout around the cases is built
     #[arg(long, value_name = "FILE")]
     wasm: Option<PathBuf>,
+    /// The binary of Envoy, for `--on envoy`; HOLDGATE_ENVOY names it, too
+    #[arg(long, value_name = "FILE")]
+    envoy: Option<PathBuf>,
     /// Which host the harness imitates: `envoy`, `envoy-without-headers-stop`, `ngx-wasm`, `strict`, or `all`
     #[arg(long, default_value = "envoy", value_name = "PROFILE", value_parser = profile)]
     profile: Profiles,
@@ -78,7 +81,9 @@ struct Task<'t> {
 pub(crate) fn run(run: &Run) -> Result<Outcome, Failure> {
     let files = files::read(&run.paths)?;
     let (wasm, folder) = (run.wasm.as_deref(), run.paths.first().map_or(Path::new("."), PathBuf::as_path));
-    let stages = drivers::stages(&Equipment { on: run.on, wasm, profile: run.profile.0, folder })?;
+    let envoy = run.envoy.clone().or_else(|| std::env::var_os("HOLDGATE_ENVOY").map(PathBuf::from));
+    let equipment = Equipment { on: run.on, wasm, envoy: envoy.as_deref(), profile: run.profile.0, folder };
+    let stages = drivers::stages(&equipment)?;
     let wanted = |case: &&Case| run.filter.as_ref().is_none_or(|part| case.name.contains(part.as_str()));
     let mut tasks = Vec::new();
     for stage in &stages {

@@ -1,14 +1,20 @@
-//! Every call to the host. The SDK's wrappers panic on a status that its authors did not expect; they are called here only
-//! where hosts give no other, and the others are replaced below.
+//! Every call to the host, by [`raw`] and not by the SDK's wrappers, which panic on a status that their authors did not expect.
 
-use std::time::{Duration, UNIX_EPOCH};
+mod raw;
+
+use std::time::Duration;
 
 use holdgate_gate::{Answer, Callout, Change, Changes, Figure, Host, Pairs, Permit, Reply, StreamId, config::KeyPlace};
 use holdgate_protocol::jws::{host_question, host_says_yes};
 use proxy_wasm::{
     hostcalls,
-    types::{BufferType, LogLevel, MapType, MetricType},
+    types::{BufferType, MapType, MetricType},
 };
+
+use raw::{
+    call_foreign_function, continue_request, header_map, property, remove_header, set_buffer, set_header, set_property,
+};
+pub(crate) use raw::{done, log, tick_every};
 
 /// How long a fetch may take.
 const FETCH: Duration = Duration::from_secs(5);
@@ -20,11 +26,9 @@ pub(crate) struct Service {
     pub(crate) authorization: String,
 }
 
-/// The time in Unix milliseconds.
-pub(crate) fn now() -> u64 {
-    let now = hostcalls::get_current_time().unwrap_or(UNIX_EPOCH);
-    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+/// The time in Unix milliseconds; `None` where the host does not tell it, and then nothing is decided.
+pub(crate) fn now() -> Option<u64> {
+    raw::current_time().map(|nanoseconds| nanoseconds / 1_000_000)
 }
 
 /// The proxy around this VM.
@@ -49,22 +53,12 @@ impl Host for Proxy {
     }
 
     fn shared(&mut self, key: &str) -> (Option<Vec<u8>>, u32) {
-        let (value, version) = hostcalls::get_shared_data(key).unwrap_or_default();
-        (value, version.unwrap_or_default())
+        raw::shared_data(key)
     }
 
     fn share(&mut self, key: &str, value: &[u8], version: u32) -> bool {
-        let version = Some(version).filter(|version| *version > 0);
-        hostcalls::set_shared_data(key, Some(value), version).is_ok()
+        raw::set_shared_data(key, value, version)
     }
-}
-
-pub(crate) fn tick_every(milliseconds: u64) {
-    let _set = hostcalls::set_tick_period(Duration::from_millis(milliseconds));
-}
-
-pub(crate) fn log(level: LogLevel, text: &str) {
-    let _logged = hostcalls::log(level, text);
 }
 
 pub(crate) fn configuration(size: usize) -> Vec<u8> {
@@ -122,8 +116,8 @@ pub(crate) fn change_request(changes: &Changes, size: usize) -> bool {
     }
     let Some(body) = &changes.body else { return true };
     // Where the length was announced, another one would cut the body or wait for more.
-    let announced = hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, "content-length");
-    let length = !matches!(announced, Ok(Some(_))) || set_request_header("content-length", &body.len().to_string());
+    let announced = raw::header(MapType::HttpRequestHeaders, "content-length");
+    let length = announced.is_none() || set_request_header("content-length", &body.len().to_string());
     // What described the octets that came does not describe these.
     let described = ["content-digest", "repr-digest", "digest", "content-md5"];
     length
@@ -133,7 +127,7 @@ pub(crate) fn change_request(changes: &Changes, size: usize) -> bool {
 
 /// Status and content-type of an answer, and whether it is encoded.
 pub(crate) fn answers_list() -> (u16, Option<String>, bool) {
-    let value = |name| hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name).ok().flatten();
+    let value = |name| raw::header(MapType::HttpResponseHeaders, name);
     let content_type = value("content-type").and_then(|value| String::from_utf8(value).ok());
     let status = status(MapType::HttpResponseHeaders).unwrap_or_default();
     (status, content_type, value("content-encoding").is_some())
@@ -163,14 +157,14 @@ pub(crate) fn upstream_status() -> Option<u16> {
 
 /// What an earlier VM of this proxy kept under a name.
 pub(crate) fn kept(name: &str) -> Option<Vec<u8>> {
-    hostcalls::get_shared_data(name).ok().and_then(|(value, _)| value)
+    raw::shared_data(name).0
 }
 
 /// Keeps something for the next VM. The last one to write wins, and whoever reads it verifies it.
 pub(crate) fn keep(name: &str, value: &[u8]) {
     // ngx_wasm_module replaces nothing without its version.
-    let version = hostcalls::get_shared_data(name).ok().and_then(|(_, version)| version);
-    let _kept = hostcalls::set_shared_data(name, Some(value), version);
+    let (_, version) = raw::shared_data(name);
+    let _kept = raw::set_shared_data(name, value, version);
 }
 
 /// The answer to the callout that is being told of. A reset comes without headers, and what is longer than any answer of
@@ -215,10 +209,10 @@ pub(crate) fn fetch(place: &KeyPlace) -> Option<u32> {
 
 /// Does something to a stream from the root context, and returns to it. A stream that has ended is left alone.
 pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
-    if hostcalls::set_effective_context(stream).is_ok() {
+    if raw::set_effective_context(stream) {
         action();
     }
-    let _back = hostcalls::set_effective_context(root);
+    let _back = raw::set_effective_context(root);
 }
 
 /// Lets a parked request go on.
@@ -243,8 +237,8 @@ pub(crate) fn reply(reply: &Reply) {
     if let Some(rule) = &reply.rule {
         set_property("holdgate.rule", rule.as_bytes());
     }
-    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let _sent = hostcalls::send_http_response(reply.status.into(), headers, Some(&reply.body));
+    let headers: Vec<_> = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    raw::send_local_response(reply.status, &headers, &reply.body);
 }
 
 /// Metrics of this VM by their names, as they come up; the gate bounds how many there are.
@@ -258,22 +252,22 @@ impl Metrics {
         let id = match self.0.iter().find(|(known, _)| *known == name) {
             Some((_, id)) => *id,
             None => {
-                let Ok(id) = hostcalls::define_metric(kind, &name) else { return };
+                let Some(id) = raw::define_metric(kind, &name) else { return };
                 self.0.push((name, id));
                 id
             }
         };
-        let _told = match change {
-            Change::Add(by) => hostcalls::increment_metric(id, by.cast_signed()),
-            Change::Shift(by) => hostcalls::increment_metric(id, by),
-            Change::Set(value) => hostcalls::record_metric(id, value),
-        };
+        match change {
+            Change::Add(by) => raw::increment_metric(id, by.cast_signed()),
+            Change::Shift(by) => raw::increment_metric(id, by),
+            Change::Set(value) => raw::record_metric(id, value),
+        }
     }
 }
 
 /// Answers where the filter has no configuration, or where the host does not do what it must.
 pub(crate) fn reply_unable() {
-    let _sent = hostcalls::send_http_response(503, vec![("cache-control", "no-store")], None);
+    raw::send_local_response(503, &[("cache-control", "no-store")], &[]);
 }
 
 /// Leaves the decision for access logs: `%FILTER_STATE(wasm.holdgate.decision:PLAIN)%` on Envoy.
@@ -283,133 +277,10 @@ fn decision(word: &str) {
 }
 
 fn status(map: MapType) -> Option<u16> {
-    let value = hostcalls::get_map_value_bytes(map, ":status").ok()??;
+    let value = raw::header(map, ":status")?;
     std::str::from_utf8(&value).ok()?.parse().ok()
 }
 
 fn buffer(kind: BufferType, size: usize) -> Vec<u8> {
-    hostcalls::get_buffer(kind, 0, size).ok().flatten().unwrap_or_default()
-}
-
-pub(crate) use raw::{
-    call_foreign_function, continue_request, done, header_map, property, remove_header, set_buffer, set_header,
-    set_property,
-};
-
-/// Host functions whose wrappers panic where input or circumstances can bring it about: one on header names that are not
-/// UTF-8, the others on any status that they do not expect, as that of a stream which has just ended.
-#[expect(unsafe_code, reason = "the ABI of proxy-wasm 0.2.1 is raw pointers")]
-mod raw {
-    use holdgate_gate::Pairs;
-    use proxy_wasm::types::{BufferType, MapType};
-
-    unsafe extern "C" {
-        fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, size: *mut usize) -> u32;
-        fn proxy_call_foreign_function(
-            name: *const u8,
-            name_size: usize,
-            argument: *const u8,
-            argument_size: usize,
-            data: *mut *mut u8,
-            size: *mut usize,
-        ) -> u32;
-        fn proxy_continue_stream(stream: u32) -> u32;
-        fn proxy_done() -> u32;
-        fn proxy_get_property(path: *const u8, path_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
-        fn proxy_remove_header_map_value(map: u32, name: *const u8, name_size: usize) -> u32;
-        fn proxy_replace_header_map_value(
-            map: u32,
-            name: *const u8,
-            name_size: usize,
-            value: *const u8,
-            value_size: usize,
-        ) -> u32;
-        fn proxy_set_buffer_bytes(buffer: u32, start: usize, size: usize, data: *const u8, data_size: usize) -> u32;
-        fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
-    }
-
-    /// All pairs of a header map; empty where there is no such map now.
-    pub(crate) fn header_map(map: MapType) -> Pairs {
-        let mut data = std::ptr::null_mut();
-        let mut size = 0;
-        // SAFETY: both pointers are to locals that outlive the call.
-        let status = unsafe { proxy_get_header_map_pairs(map as u32, &raw mut data, &raw mut size) };
-        if status != 0 || data.is_null() {
-            return Pairs::default();
-        }
-        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
-        let bytes = unsafe { Vec::from_raw_parts(data, size, size) };
-        Pairs::read(bytes).unwrap_or_default()
-    }
-
-    /// What a function of the host's own answers; `None` where it has none of that name, or the call fails.
-    pub(crate) fn call_foreign_function(name: &str, argument: &[u8]) -> Option<Vec<u8>> {
-        let mut data = std::ptr::null_mut();
-        let mut size = 0;
-        let (argument, argument_size) = (argument.as_ptr(), argument.len());
-        // SAFETY: the host reads both slices during the call only, and both pointers are to locals that outlive it.
-        let status = unsafe {
-            let (data, size) = (&raw mut data, &raw mut size);
-            proxy_call_foreign_function(name.as_ptr(), name.len(), argument, argument_size, data, size)
-        };
-        if status != 0 || data.is_null() {
-            return if status == 0 { Some(Vec::new()) } else { None };
-        }
-        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
-        Some(unsafe { Vec::from_raw_parts(data, size, size) })
-    }
-
-    /// A property of the stream at hand, by the segments of its path; `None` where there is none.
-    pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
-        let path = path.join("\0");
-        let mut data = std::ptr::null_mut();
-        let mut size = 0;
-        // SAFETY: the host reads the path during the call only; both pointers are to locals that outlive it.
-        let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &raw mut data, &raw mut size) };
-        if status != 0 || data.is_null() {
-            return None;
-        }
-        // SAFETY: the host allocated `size` bytes at `data` by the module's own allocator and hands them over.
-        Some(unsafe { Vec::from_raw_parts(data, size, size) })
-    }
-
-    /// The number of the request among the streams of a context.
-    const REQUEST: u32 = 0;
-
-    /// Lets a paused request go on.
-    pub(crate) fn continue_request() {
-        // SAFETY: nothing but a number is handed over.
-        let _status = unsafe { proxy_continue_stream(REQUEST) };
-    }
-
-    /// The root context at hand has nothing left to do, after its `on_done` said that it has. Envoy answers a bare yes or no here
-    /// where the wrapper expects a status.
-    pub(crate) fn done() {
-        // SAFETY: nothing is handed over.
-        let _status = unsafe { proxy_done() };
-    }
-
-    /// `false` where the host does not do it.
-    pub(crate) fn remove_header(map: MapType, name: &str) -> bool {
-        // SAFETY: the host reads the slice during the call only.
-        unsafe { proxy_remove_header_map_value(map as u32, name.as_ptr(), name.len()) == 0 }
-    }
-
-    /// Sets a header, in place of all of its name; `false` where the host does not do it.
-    pub(crate) fn set_header(map: MapType, name: &str, value: &str) -> bool {
-        let (value, value_size) = (value.as_ptr(), value.len());
-        // SAFETY: the host reads both slices during the call only.
-        unsafe { proxy_replace_header_map_value(map as u32, name.as_ptr(), name.len(), value, value_size) == 0 }
-    }
-
-    /// Puts other bytes in place of so many; `false` where the host does not.
-    pub(crate) fn set_buffer(buffer: BufferType, size: usize, bytes: &[u8]) -> bool {
-        // SAFETY: the host reads the slice during the call only.
-        unsafe { proxy_set_buffer_bytes(buffer as u32, 0, size, bytes.as_ptr(), bytes.len()) == 0 }
-    }
-
-    pub(crate) fn set_property(path: &str, value: &[u8]) {
-        // SAFETY: the host reads both slices during the call only.
-        let _status = unsafe { proxy_set_property(path.as_ptr(), path.len(), value.as_ptr(), value.len()) };
-    }
+    raw::buffer(kind, size)
 }

@@ -17,7 +17,7 @@ use proxy_wasm::{
 };
 
 /// Milliseconds between two ticks: the longest that a woken stream waits for its place in a bounded batch.
-const TICK: u64 = 25;
+const TICK: u32 = 25;
 
 /// Where the gateway's credential stands in the proxy's environment.
 const CREDENTIAL: &str = "HOLDGATE_GATEWAY_CREDENTIAL";
@@ -58,7 +58,12 @@ struct Root {
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body: usize, _trailers: usize) {
         if let (Some(call), Some(shared)) = (self.calls.remove(&token), self.gate.clone()) {
-            let (now, answer) = (host::now(), host::answer(headers, body, call.longest_answer()));
+            let answer = host::answer(headers, body, call.longest_answer());
+            let Some(now) = host::now() else {
+                // Nothing is decided without the time: it is asked for again.
+                self.refused.push(call);
+                return;
+            };
             let commands = shared.gate.borrow_mut().root_answer(now, call, answer);
             self.carry_out(&shared, commands);
             if self.is_over(&shared, now) {
@@ -69,8 +74,7 @@ impl Context for Root {
 
     /// A newer configuration has taken this one's place, and the last stream is gone.
     fn on_done(&mut self) -> bool {
-        let Some(shared) = self.gate.clone() else { return true };
-        let now = host::now();
+        let (Some(shared), Some(now)) = (self.gate.clone(), host::now()) else { return true };
         let commands = shared.gate.borrow_mut().end(now);
         self.carry_out(&shared, commands);
         self.is_over(&shared, now)
@@ -98,8 +102,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        if let Some(shared) = self.gate.clone() {
-            let (now, refused) = (host::now(), std::mem::take(&mut self.refused));
+        if let (Some(shared), Some(now)) = (self.gate.clone(), host::now()) {
+            let refused = std::mem::take(&mut self.refused);
             let commands = shared.gate.borrow_mut().tick(now, refused);
             self.carry_out(&shared, commands);
             if self.is_over(&shared, now) {
@@ -225,7 +229,7 @@ impl Stream {
     fn filter_list(&mut self, shared: &Shared) {
         let Some(size) = self.listing.take() else { return };
         let body = host::response_body(size);
-        let other = shared.gate.borrow_mut().list(host::now(), self.id, &body);
+        let other = shared.gate.borrow_mut().list(host::now().unwrap_or(u64::MAX), self.id, &body);
         other.iter().for_each(|other| host::set_response_body(other, size));
     }
 
@@ -245,7 +249,10 @@ impl Stream {
                 }
                 Step::Call(callout) => match host::call(&shared.service, &callout) {
                     Some(_token) => step = Step::Await,
-                    None => step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, None),
+                    None => match host::now() {
+                        Some(now) => step = shared.gate.borrow_mut().stream_answer(now, self.id, None),
+                        None => return self.give_up(),
+                    },
                 },
             }
         }
@@ -256,7 +263,11 @@ impl Context for Stream {
     fn on_http_call_response(&mut self, _token: u32, headers: usize, body: usize, _trailers: usize) {
         if let (Phase::Waiting, Some(shared)) = (self.phase, self.shared.clone()) {
             let answer = host::answer(headers, body, STREAM_ANSWER);
-            let step = shared.gate.borrow_mut().stream_answer(host::now(), self.id, answer);
+            let Some(now) = host::now() else {
+                self.give_up();
+                return;
+            };
+            let step = shared.gate.borrow_mut().stream_answer(now, self.id, answer);
             // Nothing is returned to the host here: a paused request is told to go on.
             if let Step::Forward(permit) = step {
                 self.phase = Phase::Passing;
@@ -286,7 +297,7 @@ impl HttpContext for Stream {
             AwaitBody::Pause => host::request_headers(),
             AwaitBody::Continue => host::request_headers_of_nginx(),
         };
-        let now = host::now();
+        let Some(now) = host::now() else { return self.give_up() };
         let opened = shared.gate.borrow_mut().head(now, self.id, headers, end);
         let removed = opened.remove.iter().all(|name| host::remove_request_header(name));
         let named = opened.authority.iter().all(|authority| host::set_request_header(":authority", authority));
@@ -325,7 +336,8 @@ impl HttpContext for Stream {
             return self.carry_out(&shared, step);
         }
         let body = host::request_body(size);
-        let step = shared.gate.borrow_mut().body(host::now(), self.id, body);
+        let Some(now) = host::now() else { return self.give_up() };
+        let step = shared.gate.borrow_mut().body(now, self.id, body);
         let changes = shared.gate.borrow_mut().changes();
         if changes.is_some_and(|changes| !host::change_request(&changes, size)) {
             return self.give_up();

@@ -24,7 +24,7 @@ usage: cargo xtask COMMAND
   tidy                              only the checks of the layout and of the documents
   setup                             only fetch what the other commands need
 
-HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched.";
+HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched, HOLDGATE_ENVOY_136 one of Envoy 1.36.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "gateway", options @ ..] => gateway::run(options),
         ["tidy"] => tidy::run(),
-        ["setup"] => setup::run().map(|_| ()),
+        ["setup"] => setup::run().and_then(|tools| setup::oldest_envoy(&tools)).map(|_| ()),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

@@ -98,6 +98,7 @@ fn cargo_test(tools: &Tools) -> Result<Count> {
     let mut command: Command = cargo_in(&tools.workspace.root, &arguments);
     command
         .env("HOLDGATE_ENVOY", &tools.envoy)
+        .env("HOLDGATE_ENVOY_136", setup::oldest_envoy(tools)?)
         .env("HOLDGATE_WASM", tools.workspace.filter())
         .env("HOLDGATE_BIN_DIR", tools.workspace.binaries())
         .stdout(Stdio::piped());

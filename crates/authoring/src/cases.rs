@@ -92,6 +92,7 @@ fn read_file(reader: &mut Reader<'_>, source: &Source<'_>) -> Option<CaseFile> {
     let fields = reader.fields(&root, &FILE)?;
     let policy = reader.require(fields, "policy").and_then(|node| read_policy(reader, node, source));
     let common = Common { source, plugin: read_plugin(reader, fields), requests: fields.get("requests") };
+    steps::check_common(reader, common.requests)?;
     let nodes = reader.require(fields, "cases").and_then(|node| reader.filled_list(node, "`cases`"))?;
     let mut cases: Vec<Case> = Vec::new();
     let mut names = BTreeSet::new();

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use holdgate_authoring::{Code, cases_schema, policy_schema};
+use holdgate_authoring::{Code, cases, cases_schema, policy_schema};
 use serde_json::Value;
 
 fn project() -> PathBuf {
@@ -139,6 +139,49 @@ fn the_schema_and_the_reader_agree_on_unknown_keys_everywhere() {
         }
     }
     assert!(unknown >= 60 && fine >= 5, "{unknown} {fine}");
+}
+
+/// The same two for files of cases.
+#[test]
+fn the_schema_and_the_reader_of_cases_agree() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/every-case-key.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    if let Err(problems) = cases::read("every-case-key.yaml", &text) {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<String>());
+    }
+    let validator = validator_of(&cases_schema());
+    let whole = yaml(&path).unwrap();
+    let problems: Vec<String> = validator.iter_errors(&whole).map(|error| error.to_string()).collect();
+    assert_eq!(problems, [""; 0]);
+    let schema: Value = serde_json::from_str(&cases_schema()).unwrap();
+    let of_rules: Value = serde_json::from_str(&policy_schema()).unwrap();
+    let mut count = 0;
+    for (name, shape) in schema["$defs"].as_object().unwrap() {
+        let in_rules = name == "a-rule-file" || of_rules["$defs"].get(name).is_some_and(|other| other == shape);
+        for key in shape["properties"].as_object().unwrap().keys().filter(|_| !in_rules) {
+            assert!(text.contains(&format!("{key}:")), "the file shows `{key}` of {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 90, "{count}");
+
+    let (mut unknown, mut fine) = (0, 0);
+    for place in maps(&whole, "") {
+        let mut changed = whole.clone();
+        changed.pointer_mut(&place).unwrap().as_object_mut().unwrap().insert("zzz".into(), Value::from(1));
+        let found = cases::read("c.json", &changed.to_string()).err().unwrap_or_default();
+        let valid = validator.is_valid(&changed);
+        if found.iter().any(|finding| finding.code == Code::UnknownKey) {
+            // A map of operators is any value to the schema.
+            assert!(!valid || place.contains("/metrics/") || place.contains("/audit/"), "{place}");
+            unknown += 1;
+        }
+        if found.is_empty() {
+            assert!(valid, "{place}: the reader takes it");
+            fine += 1;
+        }
+    }
+    assert!(unknown >= 50 && fine >= 10, "{unknown} {fine}");
 }
 
 /// The pointers of all maps.

@@ -82,6 +82,9 @@ const MIN_POLL: u64 = 500;
 /// Bytes of the names of header fields that an approval covers, at most: a grant repeats them.
 const MAX_NAMES: usize = 4_096;
 
+/// Tries to take a number among the gates of a proxy. Each one that fails means that another gate took one.
+const NUMBERING: usize = 32;
+
 /// Bytes by which `max_agent_bytes` may be passed by requests of one agent whose bodies were let go of.
 const AGENT_BODILESS_ROOM: usize = 1024 * 1024;
 
@@ -427,7 +430,7 @@ impl Gate {
             awaiting_keys: Vec::new(),
             policy: config.bundle.take().map(Rc::new),
             redactor: Redactor::new(credential),
-            secret: *Hash::of(format!("holdgate attempts\n{credential}").as_bytes()).as_bytes(),
+            secret: secret(credential, &config.group, &mut *host),
             attempts: 0,
             seen: 0,
             host,
@@ -558,6 +561,24 @@ impl Held {
             None => reply,
         }
     }
+}
+
+/// What nobody else can foresee, and no other gate of the proxy has, even where its workers begin with the same randomness: tries
+/// and audit records are named by it.
+fn secret(credential: &str, group: &str, host: &mut dyn Host) -> [u8; 32] {
+    let place = format!("holdgate/gates/{group}");
+    let mut number = 0;
+    for _ in 0..NUMBERING {
+        let (last, version) = host.shared(&place);
+        let last = last.and_then(|last| last.as_slice().try_into().ok()).map(u32::from_le_bytes);
+        let next = last.unwrap_or(0).wrapping_add(1);
+        // A value that is not there is made by one of two that make it: no value has this version.
+        if host.share(&place, &next.to_le_bytes(), if last.is_some() { version } else { u32::MAX }) {
+            number = next;
+            break;
+        }
+    }
+    *Hash::of(format!("holdgate attempts\n{credential}\n{number}").as_bytes()).as_bytes()
 }
 
 #[cfg(test)]

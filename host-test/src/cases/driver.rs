@@ -52,7 +52,8 @@ pub struct Setup {
     pub service: SharedService,
     pub upstream: UpstreamBehaviour,
     /// Whether to return only when the filter decides: it has its first snapshot and a policy. If it does not come to that
-    /// within ten seconds, that is a [`Trouble::Failed`].
+    /// within ten seconds, that is a [`Trouble::Failed`]. It is not found out by requests, which would be counted and recorded: a
+    /// worker asks for `/v1/feed` once it has its snapshot, and tells `holdgate.policy_serial` once it has a policy.
     pub ready: bool,
 }
 
@@ -193,7 +194,8 @@ pub trait Driver {
     fn now(&self) -> u64;
 
     /// Sends a request, and does not wait for what comes of it. Its head, and what of its body comes without a pause,
-    /// are with the gateway when this returns, or soon after.
+    /// are with the gateway when this returns. Requests come to the filter in the order in which they were sent: a driver with real time
+    /// returns when there is an answer, when the service has got a call that it has not answered, or after a tenth of a second.
     fn send(&mut self, request: Sending) -> Result<Handle, Trouble>;
 
     /// The agent gives up: its stream is cancelled.
@@ -215,6 +217,11 @@ pub trait Driver {
     /// Starts a worker's VM, or the whole proxy, again. Streams in it are reset, or answered with 503, as the proxy does it.
     /// It returns when requests are taken again, which are decided once the filter has its snapshot.
     fn restart(&mut self, what: Restart) -> Result<(), Trouble>;
+
+    /// For how long it is watched, after all has come that is expected, whether more comes than that.
+    fn afterwards(&self) -> Duration {
+        Duration::from_secs(2)
+    }
 
     /// What can be seen by now.
     fn observe(&mut self) -> Observed;

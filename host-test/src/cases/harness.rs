@@ -376,8 +376,13 @@ impl Driver for Harness {
     }
 
     fn reconfigure(&mut self, configuration: &Value) -> Result<(), Trouble> {
+        let mut configuration = configuration.clone();
+        // What the host asks for stays.
+        if let (Some(host), None) = (self.configuration.get("host"), configuration.get("host")) {
+            super::merge::merge(&mut configuration, json!({"host": host}));
+        }
         if self.gateway.configure(configuration.to_string().into_bytes()).is_ok() {
-            self.configuration = configuration.clone();
+            self.configuration = configuration;
         }
         self.settle()
     }

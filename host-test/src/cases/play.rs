@@ -2,14 +2,20 @@
 
 mod verdict;
 
+pub use verdict::request as request_of;
+
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use holdgate_authoring::cases::{Act, Case, Decision, Expected, Hold, Named, Play, PolicySource, Scenario, Step};
+use holdgate_authoring::cases::{
+    Act, Callout, Case, Decision, Expected, Hold, Named, Outcome, Play, PolicySource, Quantity, Scenario, Step,
+};
 use holdgate_protocol::Actor;
 use serde_json::Value;
+
+use crate::Profile;
 
 use super::{
     configuration,
@@ -23,6 +29,9 @@ use super::{
 
 /// When cases begin that name no time: 2026-01-07T12:00:00Z, in Unix seconds.
 const BEGINNING: i64 = 1_767_787_200;
+
+/// Hosts on which the filter cannot do all that it is for; it must stay closed there.
+const LACKING: [Profile; 2] = [Profile::EnvoyWithoutHeadersStop, Profile::Strict];
 
 /// How long a hold is waited for that is to be decided.
 const HOLD: Duration = Duration::from_secs(10);
@@ -46,6 +55,8 @@ pub enum End {
     },
     /// The driver cannot play it, and the case says so.
     Skipped(String),
+    /// The host lacks what the filter needs, and other things came than expected; but nothing has passed that should not.
+    Closed,
     /// It could not be played to its end.
     Broken {
         line: usize,
@@ -82,11 +93,17 @@ pub fn play(case: &Case, policy: &PolicySource, policies: &Policies, place: &[&s
         return without_trace(End::Skipped(why.clone()));
     }
     let policy = scenario.policy.as_ref().unwrap_or(policy);
+    let lacking = LACKING.iter().any(|profile| place.contains(&profile.name()));
     match Player::start(scenario, policy, policies, make) {
         Ok(mut player) => {
-            let end = player.play(scenario, line);
+            let mut end = player.play(scenario, line);
+            if lacking && !matches!(end, End::Passed) && player.is_closed(scenario) {
+                end = End::Closed;
+            }
             Played { end, trace: player.driver.trace() }
         }
+        // Where the filter does not come to decide, nothing passes.
+        Err(_) if lacking => without_trace(End::Closed),
         Err(why) => without_trace(End::Broken { line, why }),
     }
 }
@@ -130,9 +147,14 @@ impl<'p> Player<'p> {
     }
 
     fn play(&mut self, scenario: &Scenario, first_line: usize) -> End {
-        for Step { at, act } in &scenario.steps {
+        for (place, Step { at, act }) in scenario.steps.iter().enumerate() {
             let line = if at.line == 0 { first_line } else { at.line };
-            match self.step(act) {
+            let last = place + 1 == scenario.steps.len();
+            let came = self.step(act).and_then(|differences| match act {
+                Act::Expect(expected) if last && differences.is_empty() => self.still(expected),
+                _ => Ok(differences),
+            });
+            match came {
                 Ok(differences) if differences.is_empty() => {}
                 Ok(differences) => return End::Failed { line, differences },
                 Err(trouble) => return End::Broken { line, why: trouble.to_string() },
@@ -146,6 +168,22 @@ impl<'p> Player<'p> {
             };
         }
         End::Passed
+    }
+
+    /// Whether nothing has passed that the scenario lets pass nowhere.
+    fn is_closed(&mut self, scenario: &Scenario) -> bool {
+        let passes = |name: &str| {
+            scenario.steps.iter().any(|step| match &step.act {
+                Act::Expect(expected) => {
+                    let mut of = expected.requests.iter().filter(|(other, _)| other == name);
+                    of.any(|(_, request)| request.outcome == Some(Outcome::Forwarded))
+                }
+                _ => false,
+            })
+        };
+        let observed = self.driver.observe();
+        let seen = |handle: &usize| observed.requests.get(*handle).is_some_and(|request| request.upstream.is_some());
+        self.sent.iter().all(|sent| passes(&sent.name) || !sent.handles.iter().any(seen))
     }
 
     fn step(&mut self, act: &Act) -> Result<Vec<Difference>, Trouble> {
@@ -225,6 +263,20 @@ impl<'p> Player<'p> {
             differences.is_empty()
         })?;
         Ok(differences)
+    }
+
+    /// That something came too often, or came at all, shows only after a while: counts must be what they are then, too.
+    fn still(&mut self, expected: &Expected) -> Result<Vec<Difference>, Trouble> {
+        let exact = |callout: &&Callout| matches!(callout.count, Quantity::Exactly(_));
+        let callouts: Vec<Callout> = expected.callouts.iter().filter(exact).cloned().collect();
+        let (requests, metrics) = (Vec::new(), Vec::new());
+        let counted = Expected { requests, metrics, logs: None, callouts, within: 0, ..expected.clone() };
+        if counted.audit.is_none() && counted.holds.is_none() && counted.callouts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let afterwards = self.driver.afterwards();
+        self.driver.pass(afterwards, &mut |_| false)?;
+        self.expect(&counted)
     }
 
     /// Decides a hold, once it is there.

@@ -27,8 +27,10 @@ pub struct Policies {
     file: PathBuf,
     compiled: Mutex<HashMap<String, Arc<Compilation>>>,
     /// Bundles by source and serial.
-    built: Mutex<HashMap<(String, u64), Arc<[u8]>>>,
+    built: Mutex<Bundles>,
 }
+
+type Bundles = HashMap<(String, u64), Arc<[u8]>>;
 
 impl Policies {
     /// For the cases of a file.

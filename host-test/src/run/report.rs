@@ -25,6 +25,8 @@ pub(super) struct Report {
     passed: usize,
     failed: usize,
     skipped: usize,
+    /// On hosts that lack what the filter needs: nothing passed that should not have.
+    closed: usize,
     milliseconds: u128,
     cases: Vec<Result>,
 }
@@ -62,6 +64,7 @@ enum Came {
     Skipped {
         reason: String,
     },
+    Closed,
 }
 
 impl Result {
@@ -71,6 +74,7 @@ impl Result {
             End::Failed { line, differences } => Came::Failed { at: line, differences },
             End::Broken { line, why } => Came::Broken { at: line, reason: why },
             End::Skipped(reason) => Came::Skipped { reason },
+            End::Closed => Came::Closed,
         };
         Result {
             file: file.to_owned(),
@@ -102,6 +106,7 @@ impl Report {
             passed: of(|came| matches!(came, Came::Passed)),
             failed: of(|came| matches!(came, Came::Failed { .. } | Came::Broken { .. })),
             skipped: of(|came| matches!(came, Came::Skipped { .. })),
+            closed: of(|came| matches!(came, Came::Closed)),
             milliseconds: took.as_millis(),
             cases,
         }
@@ -117,7 +122,7 @@ impl Report {
         let mut suites: Vec<TestSuite> = Vec::new();
         for case in &self.cases {
             let mut status = match &case.came {
-                Came::Passed => TestCaseStatus::success(),
+                Came::Passed | Came::Closed => TestCaseStatus::success(),
                 Came::Skipped { reason } => {
                     let mut status = TestCaseStatus::skipped();
                     status.set_message(reason.clone());
@@ -171,6 +176,9 @@ impl fmt::Display for Report {
         if self.failed > 0 {
             write!(f, ", {} failed", self.failed)?;
         }
+        if self.closed > 0 {
+            write!(f, ", {} only stayed closed", self.closed)?;
+        }
         if self.skipped > 0 {
             write!(f, ", {} skipped", self.skipped)?;
         }
@@ -184,6 +192,7 @@ impl fmt::Display for Result {
         write!(f, "{file}:{line}:{column}: case `{name}` ")?;
         match &self.came {
             Came::Passed => writeln!(f, "passed on {on}")?,
+            Came::Closed => writeln!(f, "came out otherwise on {on}, but nothing passed that should not have")?,
             Came::Skipped { reason } => writeln!(f, "was skipped on {on}: {reason}")?,
             Came::Broken { at, reason } => writeln!(f, "could not be played on {on}, at line {at}\n  {reason}")?,
             Came::Failed { at, differences } => {

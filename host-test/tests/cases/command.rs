@@ -1,6 +1,14 @@
 //! `holdgate run` as its users see it.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 use serde_json::Value;
 
@@ -43,7 +51,11 @@ fn folder(cases: &str) -> tempfile::TempDir {
 
 /// Exit code, standard output and standard error.
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_holdgate")).current_dir(folder).arg("run").args(arguments).output();
+    let output = Command::new(env!("CARGO_BIN_EXE_holdgate"))
+        .current_dir(folder)
+        .args(["run", "--on", "native"])
+        .args(arguments)
+        .output();
     let output = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -120,6 +132,29 @@ fn what_cannot_be_read_is_told_with_its_place() {
     let folder = folder(&CASES.replace("rules.policy.yaml", "rule.policy.yaml"));
     let (code, shown, _) = run(folder.path(), &["cases.yaml"]);
     assert!(code == 1 && shown.contains("is neither beside `cases.yaml` nor in a folder above it"), "{shown}");
+}
+
+#[test]
+fn watched_cases_are_played_again_when_a_file_changes() {
+    let folder = folder(CASES);
+    let arguments = ["run", "--on", "native", "cases.yaml", "--filter", "read", "--watch"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdgate"));
+    let command = command.current_dir(folder.path()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    let (tell, told) = mpsc::channel();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    thread::spawn(move || output.lines().map_while(Result::ok).for_each(|line| drop(tell.send(line))));
+    let next = || told.recv_timeout(Duration::from_secs(60)).unwrap();
+    let first = next();
+    // Both the cases and the rules that they name are watched.
+    let rules =
+        RULES.replace("effect: allow, match: [{http: {methods: [GET]", "effect: deny, match: [{http: {methods: [GET]");
+    fs::write(folder.path().join("rules.policy.yaml"), rules).unwrap();
+    let second = next();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(first.starts_with("1 case passed in "), "{first}");
+    assert!(second.contains("case `a read passes` failed on native"), "{second}");
 }
 
 /// A case that is never decided upon, or waits for a hold that never comes, ends all the same.

@@ -1,5 +1,5 @@
 //! The real `holdgate` binary, as its users see it: exit codes, what it says, and the files that it leaves.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "test support")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "test support")]
 
 mod bundles;
 mod check;
@@ -11,4 +11,5 @@ mod place;
 mod prove;
 mod publish;
 mod replay;
+mod serve;
 mod starter;

@@ -28,7 +28,7 @@ pub(crate) fn filter() -> &'static Filter {
 pub(crate) struct File {
     pub(crate) name: String,
     pub(crate) file: CaseFile,
-    policies: Policies,
+    pub(crate) policies: Policies,
 }
 
 /// All files of the corpus.

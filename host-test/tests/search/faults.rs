@@ -25,8 +25,8 @@ const STATUSES: [u32; 3] = [1, 2, 10];
 /// A case is examined call by call if its name is here; of the others each call of a stride.
 const THOROUGHLY: [&str; 4] = ["a role is held for one person", "a note passes", "a large payment", "reading passes"];
 
-/// Every so many calls of a case that is not examined thoroughly.
-const STRIDE: usize = 29;
+/// Every so many calls of a case that is not examined thoroughly; `HOLDGATE_EVERY_FAULT=1` examines each.
+const STRIDE: usize = 307;
 
 struct Job<'c> {
     file: &'c File,
@@ -37,6 +37,16 @@ struct Job<'c> {
 
 fn forwarded(account: &Account) -> Vec<bool> {
     account.observed.requests.iter().map(|request| request.upstream.is_some()).collect()
+}
+
+/// Where the proxy-wasm SDK itself ends the VM: it dispatches callouts and finds the context of their answers, and panics on
+/// statuses that no host has for these calls. Nothing passes then, either.
+fn ends_in_the_sdk(fault: &Fault) -> bool {
+    match fault.call.as_str() {
+        "proxy_set_effective_context" => true,
+        "proxy_http_call" => fault.kind == FaultKind::Status(1),
+        _ => false,
+    }
 }
 
 /// What must hold whatever goes wrong with a host call.
@@ -52,7 +62,7 @@ fn violations(clean: &Account, end: &End, account: Option<&Account>, fault: &Fau
             wrong.push(format!("request {} went on to the upstream", at + 1));
         }
     }
-    let trapped = matches!(fault.kind, FaultKind::Trap);
+    let trapped = matches!(fault.kind, FaultKind::Trap) || ends_in_the_sdk(fault);
     wrong.extend(account.findings.iter().filter(|finding| finding.fatal && !trapped).map(ToString::to_string));
     if account.left > 0 {
         wrong.push(format!("{} requests were left behind", account.left));
@@ -61,7 +71,8 @@ fn violations(clean: &Account, end: &End, account: Option<&Account>, fault: &Fau
 }
 
 fn jobs<'c>(file: &'c File, case: &'c Case, clean: &'c Account, seed: usize) -> Vec<Job<'c>> {
-    let thoroughly = THOROUGHLY.contains(&case.name.as_str());
+    let every = std::env::var_os("HOLDGATE_EVERY_FAULT").is_some_and(|value| value == "1");
+    let thoroughly = every || THOROUGHLY.contains(&case.name.as_str());
     let mut jobs = Vec::new();
     for (call, count) in &clean.calls {
         for number in 1..=*count {
@@ -105,6 +116,7 @@ fn whatever_host_call_fails_nothing_passes_that_should_not() {
         .enumerate()
         .flat_map(|(seed, ((file, case), clean))| jobs(file, case, clean, seed))
         .collect();
+    println!("{} faults", jobs.len());
     assert!(jobs.len() > 1_000, "{}", jobs.len());
     let (next, wrong) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {

@@ -8,5 +8,6 @@ mod ends;
 mod faults;
 mod forms;
 mod gateway;
+mod profiles;
 mod soak;
 mod whole;

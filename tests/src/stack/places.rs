@@ -52,7 +52,7 @@ impl Places {
         std::fs::read_to_string(self.root().join("envoy/envoy.yaml")).context("`envoy/envoy.yaml` cannot be read")
     }
 
-    fn holdgate_binary(&self) -> PathBuf {
+    pub fn holdgate_binary(&self) -> PathBuf {
         self.binaries.join("holdgate")
     }
 

@@ -4,7 +4,6 @@
 
 mod answers;
 mod attempts;
-mod cases;
 mod certificates;
 mod common;
 mod configuration;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     codes::Code,
-    diagnostic::Quoted,
+    diagnostic::{Quoted, Span},
     example,
     node::{Member, Node, Value},
     reader::{DAY, Fields, Reader, Scalar},
@@ -118,16 +118,42 @@ pub(super) fn read(reader: &mut Reader<'_>, fields: Fields<'_>, common: &Common<
     (reader.found() == before).then_some(scenario)
 }
 
-/// Requests of the case and of the file, by name.
+/// Requests of the case and of the file, by name. Those of the case are read here once, so that a mistake in one shows
+/// though it is not sent.
 fn requests<'n>(reader: &mut Reader<'_>, fields: Fields<'n>, common: &Common<'n>) -> Option<Requests<'n>> {
     let mut requests = BTreeMap::new();
-    for node in common.requests.into_iter().chain(fields.get("requests")) {
-        for Member { key, value, .. } in reader.members(node, "`requests`")? {
-            requests.insert(key.as_str(), value);
-        }
+    put_requests(reader, common.requests, &mut requests)?;
+    let mut own = Vec::new();
+    own.extend(put_requests(reader, fields.get("requests"), &mut requests)?);
+    if let Some(node) = fields.get(ONLY) {
+        requests.insert(ONLY, node);
+        own.push((ONLY, node.span));
     }
-    requests.extend(fields.get(ONLY).map(|node| (ONLY, node)));
+    check_requests(reader, &requests, own)?;
     Some(requests)
+}
+
+/// Reads the requests of a file, for the mistakes in them.
+pub(super) fn check_common(reader: &mut Reader<'_>, node: Option<&Node>) -> Option<()> {
+    let mut requests = BTreeMap::new();
+    let all = put_requests(reader, node, &mut requests)?;
+    check_requests(reader, &requests, all)
+}
+
+fn put_requests<'n>(
+    reader: &mut Reader<'_>,
+    node: Option<&'n Node>,
+    requests: &mut Requests<'n>,
+) -> Option<Vec<(&'n str, Span)>> {
+    let Some(node) = node else { return Some(Vec::new()) };
+    let members = reader.members(node, "`requests`")?;
+    requests.extend(members.iter().map(|member| (member.key.as_str(), &member.value)));
+    Some(members.iter().map(|member| (member.key.as_str(), member.at)).collect())
+}
+
+fn check_requests(reader: &mut Reader<'_>, all: &Requests<'_>, names: Vec<(&str, Span)>) -> Option<()> {
+    let sound = names.into_iter().filter(|(name, at)| request::read(reader, all, name, *at).is_none()).count() == 0;
+    sound.then_some(())
 }
 
 /// What a case has told so far.
@@ -218,7 +244,7 @@ impl Story<'_> {
         reader: &mut Reader<'_>,
         request: &str,
         name: &str,
-        at: crate::diagnostic::Span,
+        at: Span,
         times: usize,
         worker: Option<usize>,
     ) -> Option<Named> {
@@ -247,7 +273,7 @@ impl Story<'_> {
         Some(names)
     }
 
-    fn known(&self, reader: &mut Reader<'_>, name: &str, at: crate::diagnostic::Span) -> Option<()> {
+    fn known(&self, reader: &mut Reader<'_>, name: &str, at: Span) -> Option<()> {
         if self.sent.iter().any(|sent| sent == name) {
             return Some(());
         }

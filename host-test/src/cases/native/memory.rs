@@ -9,7 +9,9 @@ const KEPT: &str = "kept bundle";
 
 /// Shared data with the version of each value; all workers of a proxy have one.
 #[derive(Clone, Default)]
-pub(super) struct Memory(Rc<RefCell<HashMap<String, (Vec<u8>, u32)>>>);
+pub(super) struct Memory(Rc<RefCell<Values>>);
+
+type Values = HashMap<String, (Vec<u8>, u32)>;
 
 impl Memory {
     pub(super) fn kept(&self) -> Option<Vec<u8>> {

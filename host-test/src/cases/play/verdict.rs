@@ -47,7 +47,8 @@ pub(super) fn as_scenario(example: &Example) -> Option<Scenario> {
     })
 }
 
-fn request(example: &Example) -> SentRequest {
+/// A request with a verdict, as its agent sends it.
+pub fn request(example: &Example) -> SentRequest {
     let mut headers: Vec<(Vec<u8>, Vec<u8>)> =
         example.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone().into_bytes())).collect();
     if example.body.is_some() && !example.headers.iter().any(|(name, _)| name == "content-type") {
