@@ -362,6 +362,11 @@ impl Gateway {
         self.places.len()
     }
 
+    /// Configurations that are in force in some worker, or were replaced and have not come to their end.
+    pub fn root_contexts(&mut self) -> usize {
+        self.workers.iter_mut().filter_map(|worker| worker.vm.as_mut()).map(|vm| vm.state().roots.len()).sum()
+    }
+
     /// What the filter got wrong so far.
     pub fn findings(&self) -> &[Finding] {
         &self.proxy.findings

@@ -14,7 +14,7 @@ use proxy_wasm::{
 use raw::{
     call_foreign_function, continue_request, header_map, property, remove_header, set_buffer, set_header, set_property,
 };
-pub(crate) use raw::{log, tick_every};
+pub(crate) use raw::{done, log, tick_every};
 
 /// How long a fetch may take.
 const FETCH: Duration = Duration::from_secs(5);

@@ -66,7 +66,18 @@ impl Context for Root {
             };
             let commands = shared.gate.borrow_mut().root_answer(now, call, answer);
             self.carry_out(&shared, commands);
+            if self.is_over(&shared, now) {
+                host::done();
+            }
         }
+    }
+
+    /// A newer configuration has taken this one's place, and the last stream is gone.
+    fn on_done(&mut self) -> bool {
+        let (Some(shared), Some(now)) = (self.gate.clone(), host::now()) else { return true };
+        let commands = shared.gate.borrow_mut().end(now);
+        self.carry_out(&shared, commands);
+        self.is_over(&shared, now)
     }
 }
 
@@ -95,6 +106,9 @@ impl RootContext for Root {
             let refused = std::mem::take(&mut self.refused);
             let commands = shared.gate.borrow_mut().tick(now, refused);
             self.carry_out(&shared, commands);
+            if self.is_over(&shared, now) {
+                host::done();
+            }
         }
     }
 
@@ -134,6 +148,17 @@ fn configure(size: usize, vm_configuration: &[u8]) -> Result<Shared, ConfigError
 }
 
 impl Root {
+    /// Whether the host may delete this context: it wants to, and nothing is left to tell.
+    fn is_over(&mut self, shared: &Shared, now: u64) -> bool {
+        let over = shared.gate.borrow().has_ended(now);
+        if over {
+            self.gate = None;
+            // Envoy runs the timer of a context that is gone for ever.
+            host::tick_every(0);
+        }
+        over
+    }
+
     fn carry_out(&mut self, shared: &Shared, commands: Vec<Command>) {
         // The stream whose change failed: the step that follows is not for what it has become.
         let mut unchanged = None;

@@ -180,6 +180,12 @@ impl Head {
         }
     }
 
+    /// Gives back room that reading it took and that it does not need.
+    pub(crate) fn compact(&mut self) {
+        self.text.shrink_to_fit();
+        self.fields.shrink_to_fit();
+    }
+
     /// Bytes that are kept for the head.
     pub(crate) fn size(&self) -> usize {
         self.text.len() + self.authority.len() + size_of_val(self.fields.as_slice())

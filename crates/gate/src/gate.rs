@@ -6,7 +6,9 @@
 mod arrive;
 mod audit;
 mod call;
+mod common;
 mod course;
+mod end;
 mod figures;
 mod hold;
 mod keys;
@@ -28,11 +30,12 @@ use std::{
 use holdgate_engine::{Checkpoint, Policy};
 use holdgate_protocol::{
     Actor, Hash,
-    digest::RequestDigest,
     gateway::{DetachedAttempt, HoldState, Outcome},
 };
 
+use common::Common;
 use course::Telling;
+use end::Ending;
 use latest::Latest;
 use rates::Rates;
 use waiting::Waiting;
@@ -268,6 +271,10 @@ pub struct Gate {
     awaited: Kept,
     rates: Rates,
     telling: Telling,
+    ending: Ending,
+    /// What held requests share.
+    checkpoints: Common<Checkpoint>,
+    components: Common<Vec<String>>,
 }
 
 /// How far the feed has been read, and the policy that it names.
@@ -389,10 +396,12 @@ struct Held {
     /// `None` where there was no room to keep it: the stream is not parked then.
     body: Option<Vec<u8>>,
     revision: Hash,
-    checkpoint: Checkpoint,
+    checkpoint: Rc<Checkpoint>,
     /// The rule that leads: its id and the checkpoint's reason are what the agent is told.
     rule: String,
-    digest: RequestDigest,
+    digest: Hash,
+    /// The names of what the digest covers.
+    components: Rc<Vec<String>>,
     attempt: String,
     preference: Preference,
     /// Who gets the answer, where it is a message.
@@ -444,6 +453,9 @@ impl Gate {
             awaited: Kept::default(),
             rates: Rates::new(credential, &config.group),
             telling: Telling::new(),
+            ending: Ending::default(),
+            checkpoints: Common::default(),
+            components: Common::default(),
             config,
         }
     }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test that cannot go on fails")]
 
 mod corpus;
+mod ends;
 mod faults;
 mod forms;
 mod gateway;

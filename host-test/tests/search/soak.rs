@@ -68,3 +68,22 @@ fn ten_thousand_held_streams_leave_no_memory_behind() {
     let (settled, last) = (memory[SETTLED - 1], memory[ROUNDS - 1]);
     assert!(last <= settled + settled / 100, "memory grows from round to round: {memory:?}");
 }
+
+/// What of a held request the filter keeps; the proxy has its own share of each.
+#[test]
+fn a_parked_stream_takes_little_of_the_filter_s_memory() {
+    const MOST: usize = 1_800;
+    let tokens: Vec<String> = (0..AGENTS).map(|agent| token(&format!("agent-{agent}"))).collect();
+    let mut stage = Stage::new(1, &json!({}), Conditions { quiet: true, ..Conditions::default() });
+    let mut park = |from: usize, count: usize| {
+        for at in from..from + count {
+            let target = format!("/iam/users/{at}");
+            stage.harness.send(sending("DELETE", &target, &tokens[at % tokens.len()], "", 0)).unwrap();
+        }
+        stage.harness.gateway().memory()
+    };
+    let before = park(0, 1_000);
+    let each = (park(1_000, 3_000) - before) / 3_000;
+    println!("{each} bytes of linear memory for each parked stream");
+    assert!(each <= MOST, "{each}");
+}

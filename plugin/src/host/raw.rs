@@ -18,6 +18,7 @@ unsafe extern "C" {
         size: *mut usize,
     ) -> u32;
     fn proxy_continue_stream(stream: u32) -> u32;
+    fn proxy_done() -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_get_buffer_bytes(buffer: u32, start: usize, most: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
@@ -111,6 +112,12 @@ pub(crate) fn property(path: &[&str]) -> Option<Vec<u8>> {
 
 /// The number of the request among the streams of a context.
 const REQUEST: u32 = 0;
+
+/// The root context at hand has nothing left to do, after its `on_done` said that it has.
+pub(crate) fn done() {
+    // SAFETY: nothing is handed over.
+    let _status = unsafe { proxy_done() };
+}
 
 /// Lets a paused request go on.
 pub(crate) fn continue_request() {

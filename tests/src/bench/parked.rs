@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{cost, policy};
 use crate::{
-    http::{Connection, Response},
+    http::{self, Connection, Response},
     reviewer::{Reviewer, Verdict, id_of},
     stack::{Options, Stack},
     until,
@@ -38,6 +38,8 @@ pub(super) struct Parked {
     pub(super) count: usize,
     /// Bytes of Envoy's memory for each beside its body.
     pub(super) memory: f64,
+    /// Those of them that Envoy's own code has allocated: the rest is the filter's memory, and what the allocator keeps in reserve.
+    pub(super) of_envoy: f64,
     /// From the first decision until the last answer has come, in seconds.
     pub(super) decided_to_answered: f64,
     /// Of those, until the service had taken all decisions.
@@ -62,7 +64,7 @@ pub(super) async fn run(count: usize, verdict: Verdict) -> Result<Parked> {
     }
     let agents = (0..AGENTS).map(|index| stack.agent_with(json!({"sub": format!("agent-{index}")})));
     let agents: Vec<_> = agents.collect();
-    let before = cost::memory(envoy)?;
+    let (before, allocated_before) = (cost::memory(envoy)?, allocated(&stack).await?);
     let mut callers = connections.iter().cycle().zip(agents.iter().cycle()).take(count).enumerate();
     let mut waiting = Vec::new();
     // Not all at once: what counts is what a request costs while it waits, not what it takes to ask for so many holds.
@@ -86,6 +88,7 @@ pub(super) async fn run(count: usize, verdict: Verdict) -> Result<Parked> {
     let holds = pending(&reviewer).await?;
     ensure!(holds.len() == count, "{} of {count} requests are on hold", holds.len());
     let memory = cost::memory(envoy)?.saturating_sub(before);
+    let of_envoy = allocated(&stack).await?.saturating_sub(allocated_before);
 
     let begun = Instant::now();
     for batch in holds.chunks(BATCH) {
@@ -98,9 +101,23 @@ pub(super) async fn run(count: usize, verdict: Verdict) -> Result<Parked> {
         ensure!(is_right(&answer, verdict), "{} {}", answer.status, answer.text());
     }
     let decided_to_answered = begun.elapsed();
-    let memory = (memory as f64 / count as f64) - BODY.len() as f64;
+    let each = |bytes: u64| (bytes as f64 / count as f64) - BODY.len() as f64;
+    let (memory, of_envoy) = (each(memory), each(of_envoy));
     let seconds = |time: Duration| time.as_secs_f64();
-    Ok(Parked { count, memory, decided_to_answered: seconds(decided_to_answered), deciding: seconds(deciding) })
+    Ok(Parked {
+        count,
+        memory,
+        of_envoy,
+        decided_to_answered: seconds(decided_to_answered),
+        deciding: seconds(deciding),
+    })
+}
+
+/// Bytes that Envoy's allocator has given out.
+async fn allocated(stack: &Stack) -> Result<u64> {
+    let answer = http::get(stack.ports.admin(), "/memory").await?.json();
+    let allocated = answer["allocated"].as_str().and_then(|number| number.parse().ok());
+    allocated.context("Envoy does not tell what it has allocated")
 }
 
 async fn pending(reviewer: &Reviewer) -> Result<Vec<String>> {
@@ -118,7 +135,7 @@ fn is_right(answer: &Response, verdict: Verdict) -> bool {
 impl Parked {
     pub(super) fn to_json(&self) -> Value {
         json!({
-            "streams": self.count, "bytes_each": self.memory, "decided_to_answered_s": self.decided_to_answered,
+            "streams": self.count, "bytes_each": self.memory, "bytes_of_envoy": self.of_envoy, "decided_to_answered_s": self.decided_to_answered,
             "deciding_s": self.deciding,
         })
     }

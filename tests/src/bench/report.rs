@@ -116,11 +116,11 @@ impl Report {
             };
         }
         for (name, parked) in &self.parked {
-            let Parked { count, memory, decided_to_answered, deciding } = parked;
-            let kib = memory / 1024.0;
+            let Parked { count, memory, of_envoy, decided_to_answered, deciding } = parked;
+            let (kib, of_envoy) = (memory / 1024.0, of_envoy / 1024.0);
             let _ = writeln!(
                 text,
-                "\n{count} parked requests, {name}: {kib:.1} KiB each beside the body; answered {decided_to_answered:.2} s \
+                "\n{count} parked requests, {name}: {kib:.1} KiB each beside the body, {of_envoy:.1} of it Envoy's own; answered {decided_to_answered:.2} s \
                  after the first decision was sent, of which the service took {deciding:.2} s to take all decisions"
             );
         }

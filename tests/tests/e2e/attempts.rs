@@ -214,7 +214,10 @@ async fn send_all(stack: &Stack, table: &Value, part: &str, expected: impl Fn(At
     let mut wrong = Vec::new();
     for (attempt, task) in running {
         let (outcome, text) = task.await.unwrap();
-        if outcome.word() != expected(attempt) {
+        // An older Envoy leaves some to the filter that a newer one refuses by itself; nothing passes in either.
+        let older =
+            attempt.0.get("older").map(|_| self::expected(attempt, "older")).filter(|word| *word == outcome.word());
+        if outcome.word() != expected(attempt) && older.is_none() {
             wrong.push(format!("{part}\t{}\t{}\t{text:?}", attempt.name(), outcome.word()));
         }
     }

@@ -9,9 +9,11 @@ use std::{
 use holdgate_tests::{
     reviewer::{Verdict, id_of},
     stack::{Edit, Options, Places, Stack},
+    tamper::Exchange,
     until,
 };
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use crate::common::{
     JSON_BODY, LIMIT, assert_problem, passed, pending_hold, pending_holds, roles, start, start_with, ticket,
@@ -242,34 +244,13 @@ async fn granted_request_is_not_sent_twice_when_the_upstream_resets() {
 #[tokio::test(flavor = "multi_thread")]
 async fn change_of_configuration_loses_no_held_request() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("holdgate.json");
-    let (filter, named) = (Arc::new(Mutex::new(Value::Null)), file.clone());
-    let taken = filter.clone();
-    // The filter's configuration comes from a file that Envoy watches (extension config discovery).
-    let edit = move |config: &mut Value| {
-        config["node"] = json!({"id": "edge-1", "cluster": "edge"});
-        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
-        let filters = config.pointer_mut(filters).unwrap().as_array_mut().unwrap();
-        let ours = filters.iter_mut().find(|filter| filter["name"] == "holdgate").unwrap();
-        let typed = ours["typed_config"].take();
-        let source = json!({"path_config_source": {"path": named}, "resource_api_version": "V3"});
-        let discovery = json!({"config_source": source, "type_urls": [typed["@type"]]});
-        *ours = json!({"name": "holdgate", "config_discovery": discovery});
-        write_filter(&named, &typed);
-        *taken.lock().unwrap() = typed;
-    };
-    let stack = start_with(Options { envoy: Some(Arc::new(edit)), ..Options::default() }).await;
+    let (stack, filter) = discovered(folder.path(), Options::default()).await;
     let alice = stack.sign_in("alice").await.unwrap();
     let (before, after) = (roles("before"), roles("after"));
     let waiting = tokio::spawn(stack.agent().post(&before, JSON_BODY).send());
     let hold = pending_hold(&alice, &before).await;
 
-    let mut changed = filter.lock().unwrap().clone();
-    let value = changed.pointer_mut("/config/configuration/value").unwrap();
-    let mut plugin: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
-    plugin["max_wait"] = json!("1s");
-    *value = json!(plugin.to_string());
-    write_filter(&file, &changed);
+    change_wait(folder.path(), &filter, "1s");
     let call = stack.agent().post(&after, JSON_BODY);
     let told = until("the new configuration to be in force", LIMIT, async || {
         let answer = tokio::time::timeout(Duration::from_secs(3), call.clone().send()).await.ok()?.unwrap();
@@ -290,6 +271,85 @@ async fn change_of_configuration_loses_no_held_request() {
     let answer = answer.await.unwrap();
     assert!(passed(&answer), "{} {}", answer.status, answer.text());
     assert_eq!((stack.upstream.seen_at(&before).len(), stack.upstream.seen_at(&after).len()), (1, 1));
+}
+
+/// The old configuration's root context ends with its last stream: what it added to gauges goes, and what it had not told yet
+/// is told. Two requests wait on one hold; of the one that opened it the ledger tells, of the other only its gateway can.
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_configuration_leaves_nothing_untold() {
+    let folder = tempfile::tempdir().unwrap();
+    let sent = Arc::new(Mutex::new(Vec::<Exchange>::new()));
+    let keep = sent.clone();
+    let tamper = move |exchange: &mut Exchange| keep.lock().unwrap().push(exchange.clone());
+    let options = Options { tamper: Some(Arc::new(tamper)), ..Options::default() };
+    let (mut stack, filter) = discovered(folder.path(), options).await;
+    let target = roles("before");
+    let waiting = [0, 1].map(|_| tokio::spawn(stack.agent().post(&target, JSON_BODY).send()));
+    let gauge = async |name: &str| stack.statistic(&format!("wasmcustom.holdgate.{name}")).await.unwrap_or(0);
+    until("two requests to wait", LIMIT, async || (gauge("parked").await == 2).then_some(())).await.unwrap();
+
+    change_wait(folder.path(), &filter, "1s");
+    let call = stack.agent().post(&roles("after"), JSON_BODY);
+    let told = until("the new configuration to be in force", LIMIT, async || {
+        let answer = tokio::time::timeout(Duration::from_secs(3), call.clone().send()).await.ok()?.unwrap();
+        (answer.status == 403).then_some(answer)
+    });
+    ticket(&told.await.unwrap());
+    waiting.iter().for_each(JoinHandle::abort);
+    let told = |path: &str, what: &str| {
+        let sent = sent.lock().unwrap();
+        let with = |exchange: &&Exchange| String::from_utf8_lossy(&exchange.request).contains(what);
+        sent.iter().filter(|exchange| exchange.target == path && exchange.status / 100 == 2).filter(with).count()
+    };
+    until("what was left to tell", LIMIT, async || {
+        // One hung up before the other, or both at once.
+        (told("/v1/audit", "\"gone\"") == 1 && (1..=2).contains(&told("/v1/detach", "attempt"))).then_some(())
+    })
+    .await
+    .unwrap();
+    for name in ["parked", "parked_bytes", "audit_waiting", "feed_stale_workers"] {
+        until(name, LIMIT, async || (gauge(name).await == 0).then_some(())).await.unwrap();
+    }
+    assert!(stack.passes_routine().await);
+    // Envoy ends in order with such a context in it, and with records that nobody takes any more.
+    stack.approval.kill();
+    assert!(stack.passes_routine().await);
+    change_wait(folder.path(), &filter, "2s");
+    stack.envoy.stop(LIMIT).await.unwrap();
+    let log = stack.envoy.log();
+    assert!(!log.contains("Caught Segmentation") && !log.contains("assert failure"), "{log}");
+}
+
+/// A stack whose filter has its configuration from a file that Envoy watches (extension config discovery), and what stands there.
+async fn discovered(folder: &Path, options: Options) -> (Stack, Value) {
+    let named = folder.join("holdgate.json");
+    let taken = Arc::new(Mutex::new(Value::Null));
+    let filter = taken.clone();
+    let edit = move |config: &mut Value| {
+        config["node"] = json!({"id": "edge-1", "cluster": "edge"});
+        let filters = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters";
+        let filters = config.pointer_mut(filters).unwrap().as_array_mut().unwrap();
+        let ours = filters.iter_mut().find(|filter| filter["name"] == "holdgate").unwrap();
+        let typed = ours["typed_config"].take();
+        let source = json!({"path_config_source": {"path": named}, "resource_api_version": "V3"});
+        let discovery = json!({"config_source": source, "type_urls": [typed["@type"]]});
+        *ours = json!({"name": "holdgate", "config_discovery": discovery});
+        write_filter(&named, &typed);
+        *taken.lock().unwrap() = typed;
+    };
+    let stack = start_with(Options { envoy: Some(Arc::new(edit)), ..options }).await;
+    let filter = filter.lock().unwrap().clone();
+    (stack, filter)
+}
+
+/// Puts a configuration with another longest wait into force.
+fn change_wait(folder: &Path, filter: &Value, wait: &str) {
+    let mut changed = filter.clone();
+    let value = changed.pointer_mut("/config/configuration/value").unwrap();
+    let mut plugin: Value = serde_json::from_str(value.as_str().unwrap()).unwrap();
+    plugin["max_wait"] = json!(wait);
+    *value = json!(plugin.to_string());
+    write_filter(&folder.join("holdgate.json"), &changed);
 }
 
 /// Envoy watches for files that are moved into place.

@@ -83,6 +83,24 @@ impl Spool {
         }
     }
 
+    /// Whether there is nothing that the service does not know of.
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.from == 0 && self.full.is_empty()
+    }
+
+    /// No more comes: what is there need not wait for more.
+    pub(super) fn finish(&mut self) {
+        self.close();
+    }
+
+    /// What the service has not taken by now it will not get.
+    pub(super) fn abandon(&mut self) {
+        self.close();
+        self.dropped += self.records;
+        self.full.clear();
+        (self.records, self.bytes) = (0, 0);
+    }
+
     /// How many records wait.
     pub(super) fn len(&self) -> u64 {
         self.records

@@ -19,8 +19,8 @@ impl Gate {
             v: VERSION,
             attempt: held.attempt.clone(),
             agent: held.identity.agent.clone(),
-            digest: held.digest.digest,
-            components: held.digest.components.clone(),
+            digest: held.digest,
+            components: held.components.to_vec(),
             policy,
             rules: held.checkpoint.rules.clone(),
             requirement: held.checkpoint.hash,
@@ -36,7 +36,7 @@ impl Gate {
         let item = |(redeeming, held): &(Redeeming, &Held)| Redemption {
             hold: redeeming.hold.clone(),
             attempt: redeeming.attempt.clone(),
-            digest: held.digest.digest,
+            digest: held.digest,
             agent: held.identity.agent.clone(),
             requirement: held.checkpoint.hash,
         };

@@ -280,7 +280,9 @@ impl Gate {
             Step::Forward(permit) => self.ended(now, id, &How::Permit(permit)),
             Step::Reply(reply) => self.ended(now, id, &How::Reply(reply)),
             Step::Await | Step::Call(_) if self.telling.at_hand.begun => {
-                let course = std::mem::take(&mut self.telling.at_hand);
+                let mut course = std::mem::take(&mut self.telling.at_hand);
+                // It may wait for long, beside many others.
+                course.text.shrink_to_fit();
                 self.telling.courses.insert(id, course);
             }
             Step::Await | Step::Call(_) => {}

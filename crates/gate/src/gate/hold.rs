@@ -51,7 +51,7 @@ impl Gate {
         policy: &Policy,
         checkpoint: Checkpoint,
     ) -> Result<Step, Reply> {
-        let Pending { head, identity, body, message, arrived } = pending;
+        let Pending { mut head, identity, body, message, arrived } = pending;
         if self.is_stale(now) {
             return Err(unavailable("The gateway has lost touch with the approval service."));
         }
@@ -76,14 +76,16 @@ impl Gate {
             return Err(slow_down());
         }
         let attempt = self.attempt(now).ok_or_else(|| unavailable("The gateway has no source of randomness."))?;
+        head.compact();
         let mut held = Held {
             head,
             identity,
             body: Some(body),
             revision: policy.reference().rev,
             rule: policy.rule(checkpoint.lead).id.clone(),
-            checkpoint,
-            digest,
+            checkpoint: self.checkpoints.share(checkpoint),
+            digest: digest.digest,
+            components: self.components.share(digest.components),
             attempt,
             preference,
             asker,
@@ -216,7 +218,7 @@ impl Gate {
         }
         if state == HoldState::Pending && (held.until <= now || held.body.is_none()) {
             // Its agent gets a ticket without having waited, and is not to come back at once.
-            self.has_asked(now, &held.digest.digest.to_string(), &held.identity);
+            self.has_asked(now, &held.digest.to_string(), &held.identity);
         }
         if state == HoldState::Denied {
             return Err(denied_before(&held, &hold, expires_at.saturating_sub(now / 1000)));

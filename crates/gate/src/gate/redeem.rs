@@ -185,8 +185,8 @@ impl Gate {
             agent: &held.identity.agent,
             hold: &redeeming.hold,
             nonce: &redeeming.attempt,
-            components: &held.digest.components,
-            digest: &held.digest.digest,
+            components: &held.components,
+            digest: &held.digest,
             policy_id: self.policy.as_ref().map_or("", |policy| policy.reference().id.as_str()),
             requirement: &held.checkpoint.hash,
             rules: &held.checkpoint.rules,
@@ -205,7 +205,7 @@ impl Gate {
 
 /// Bytes of a redemption or of its grant, whichever is more, at most.
 fn redemption_size(held: &Held) -> usize {
-    let names: usize = held.digest.components.iter().map(|name| name.len() + 3).sum();
+    let names: usize = held.components.iter().map(|name| name.len() + 3).sum();
     let rules: usize = held.checkpoint.rules.iter().map(|rule| rule.id.len() + 96).sum();
     // A grant repeats the principal, and all of it is in base64url.
     REDEMPTION_OVERHEAD + 2 * (held.identity.json.len() + names + rules)

@@ -47,6 +47,7 @@ impl Gate {
         self.news.retain(|_, news| now.saturating_sub(news.at) < NEWS_KEPT);
         self.told(now, &commands);
         self.tell(now, &mut commands);
+        self.ending.sent(&commands);
         commands
     }
 
@@ -63,6 +64,7 @@ impl Gate {
         if answer.is_none_or(|answer| answer.status >= 500) {
             self.telling.figures.count("callout_failures.call.", call.name(), 1);
         }
+        self.ending.answered(&call);
         match call {
             RootCall::State => self.snapshot(now, answer),
             RootCall::Feed => self.page(now, answer),
@@ -80,6 +82,9 @@ impl Gate {
 
     /// Asks for the snapshot, the next page of the feed, or a bundle, where that is due.
     fn poll(&mut self, now: u64, commands: &mut Vec<Command>) {
+        if self.ending.has_begun() {
+            return;
+        }
         if !self.feed.in_flight && now >= self.feed.retry_at {
             self.feed.in_flight = true;
             let (call, callout) = match self.feed.cursor {

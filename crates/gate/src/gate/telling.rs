@@ -33,6 +33,12 @@ impl Gate {
         if self.telling.spool.epoch.is_none() {
             self.telling.spool.epoch = self.attempt(now).or_else(|| Some(format!("t{now}")));
         }
+        let ends = self.ending.has_begun();
+        if self.ending.is_late(now) {
+            self.telling.spool.abandon();
+        } else if ends {
+            self.telling.spool.finish();
+        }
         if let Some(body) = self.telling.spool.due(now) {
             commands.push(Command::Call { call: RootCall::Audit, callout: self.audit(body) });
         }
@@ -41,7 +47,7 @@ impl Gate {
         for (label, count) in lost.into_iter().filter(|(_, count)| *count > 0) {
             self.telling.figures.count("audit.", label, count);
         }
-        if !self.telling.figures.is_due(now) {
+        if !ends && !self.telling.figures.is_due(now) {
             return;
         }
         self.tell_of_tokens();
@@ -54,13 +60,16 @@ impl Gate {
             ("parked_bytes", number(self.kept.total)),
             ("feed_stale_workers", u64::from(self.is_stale(now))),
             ("audit_waiting", self.telling.spool.len()),
-        ];
+        ]
+        .map(|(name, level)| (name, if ends { 0 } else { level }));
         let values = [
             ("feed_age_ms", now.saturating_sub(self.feed.fresh_at)),
             ("clock_skew_s", self.feed.clock.ahead.max(self.feed.clock.behind)),
             ("policy_serial", self.policy.as_ref().map_or(0, |policy| policy.reference().serial)),
         ];
-        let figures = self.telling.figures.tell(now, &levels, &values);
+        // What each worker tells is told by the configuration in force.
+        let values: &[_] = if ends { &[] } else { &values };
+        let figures = self.telling.figures.tell(now, &levels, values);
         commands.extend(figures.into_iter().map(Command::Measure));
     }
 

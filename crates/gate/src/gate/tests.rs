@@ -17,6 +17,7 @@ use super::*;
 mod answers;
 mod attributes;
 mod bodies;
+mod ends;
 mod fixture;
 mod keys;
 mod messages;

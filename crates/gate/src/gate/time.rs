@@ -42,5 +42,6 @@ impl Gate {
         self.identities.set_back(back);
         self.telling.spool.set_back(back);
         self.telling.figures.set_back(back);
+        self.ending.set_back(back);
     }
 }
