@@ -16,8 +16,8 @@ use crate::{
     output::printable,
 };
 
-/// So many lines of what happened are shown before what went wrong.
-const AROUND: usize = 12;
+/// So many lines of what happened are shown before what went wrong; what is counted is left out of them.
+const AROUND: usize = 40;
 
 /// What came of all cases.
 #[derive(Serialize)]
@@ -97,6 +97,7 @@ impl Result {
 impl Report {
     pub(super) fn new(mut cases: Vec<Result>, took: Duration, trace: bool) -> Self {
         for case in cases.iter_mut().filter(|_| !trace) {
+            case.trace.retain(|line| !line.text.contains("_metric("));
             let shown = if case.is_bad() { AROUND } else { 0 };
             let hidden = case.trace.len().saturating_sub(shown);
             case.trace.drain(..hidden);
