@@ -68,7 +68,6 @@ fn kind() -> impl Strategy<Value = Kind> {
 fn behaviour() -> impl Strategy<Value = Behaviour> {
     let whole = prop_oneof![
         Just(Behaviour::Well),
-        Just(Behaviour::Twice),
         Just(Behaviour::Never),
         Just(Behaviour::Reset),
         Just(Behaviour::Timeout),
@@ -214,7 +213,7 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn nothing_passes_without_a_rule_or_an_approval_of_its_own(steps in prop::collection::vec(step(), 1..40)) {

@@ -116,7 +116,7 @@ pub(super) async fn run(count: usize, verdict: Verdict) -> Result<Parked> {
 /// Bytes that Envoy's allocator has given out.
 async fn allocated(stack: &Stack) -> Result<u64> {
     let answer = http::get(stack.ports.admin(), "/memory").await?.json();
-    let allocated = answer["allocated"].as_str().and_then(|number| number.parse().ok());
+    let allocated = answer.get("allocated").and_then(Value::as_str).and_then(|number| number.parse().ok());
     allocated.context("Envoy does not tell what it has allocated")
 }
 

@@ -16,6 +16,9 @@ use super::{
 };
 use crate::Reply;
 
+/// Milliseconds from a page of the feed without news, which came sooner than that, to the next question.
+const FEED_INTERVAL: u64 = 100;
+
 impl Gate {
     /// Does what is due: calls, wake-ups, ends of inline waits. `now` is in Unix milliseconds.
     ///
@@ -142,8 +145,12 @@ impl Gate {
         let Some(page) = call::read::<FeedPage>(answer) else {
             return self.missed(now, answer);
         };
-        self.feed.cursor = Some(page.next);
-        self.feed.fresh_at = now;
+        // A long poll that brings nothing new and comes at once is not asked again at once.
+        let news = self.feed.cursor.replace(page.next) != Some(page.next);
+        let before = std::mem::replace(&mut self.feed.fresh_at, now);
+        if !news && now.saturating_sub(before) < FEED_INTERVAL {
+            self.feed.retry_at = now + FEED_INTERVAL;
+        }
         self.feed.lost = false;
         let mut suspends = false;
         for item in page.items {

@@ -148,3 +148,19 @@ fn what_keeps_a_gateway_from_serving_is_in_its_log() {
         desk.warnings
     );
 }
+
+#[test]
+fn a_feed_that_answers_at_once_without_news_is_not_asked_again_at_once() {
+    let mut desk = Desk::ready();
+    let empty = Answer { status: 200, body: br#"{"next": 9000, "items": []}"#.to_vec() };
+    let mut asked = 0;
+    for _ in 0..1_000 {
+        let commands = desk.gate.root_answer(desk.now, RootCall::Feed, Some(empty.clone()));
+        asked +=
+            commands.iter().filter(|command| matches!(command, Command::Call { call: RootCall::Feed, .. })).count();
+    }
+    assert_eq!(asked, 1, "the first page had news: its number");
+    desk.now += 100;
+    let commands = desk.gate.tick(desk.now, vec![]);
+    assert!(commands.iter().any(|command| matches!(command, Command::Call { call: RootCall::Feed, .. })));
+}
