@@ -17,7 +17,7 @@ use crate::{
     stream::{LocalReply, Side, Stream, StreamId},
     trace::{Trace, TraceLine},
     vm::{Dead, Vm},
-    worker::{FailurePolicy, Place, Worker},
+    worker::{FailurePolicy, Place, Worker, refuse_lost},
 };
 
 /// 2026-09-21T14:13:20Z, in Unix nanoseconds.
@@ -41,6 +41,8 @@ pub struct Options {
     pub failure_policy: FailurePolicy,
     /// Start although the filter refuses its configuration, as Envoy does: every request is answered 503 then.
     pub closed_if_refused: bool,
+    /// How long a stream may be that nothing touches: one whose VM has failed is answered 503 then, at the latest.
+    pub idle_timeout: Duration,
     /// Bytes of a body that are buffered for a filter; more is answered 413, or on nginx not shown to it.
     pub buffer_limit: usize,
     /// Keep a readable line for each callback and each host call.
@@ -63,6 +65,7 @@ impl Default for Options {
             seed: 0,
             failure_policy: FailurePolicy::default(),
             closed_if_refused: false,
+            idle_timeout: Duration::from_secs(300),
             buffer_limit: 1024 * 1024,
             trace: false,
             costs: false,
@@ -89,6 +92,7 @@ impl Gateway {
         (proxy.configuration, proxy.vm_configuration, proxy.environment) =
             (configuration, vm_configuration, environment);
         (proxy.now, proxy.seed, proxy.buffer_limit) = (time, seed, options.buffer_limit);
+        proxy.idle = u64::try_from(options.idle_timeout.as_nanos()).unwrap_or(u64::MAX);
         proxy.faults.planned = options.faults;
         proxy.trace = options.trace.then(Trace::default);
         proxy.costs = options.costs.then(Vec::new);
@@ -171,6 +175,10 @@ impl Gateway {
 
     /// The client breaks a request off.
     pub fn hang_up(&mut self, id: StreamId) {
+        if let Some(mut exchange) = self.proxy.lost.remove(&id) {
+            (exchange.over, exchange.reset) = (true, true);
+            self.proxy.finish(id, exchange);
+        }
         self.in_stream(id, |vm, proxy, context| {
             if let Some(stream) = vm.stream(context) {
                 stream.exchange.reset = true;
@@ -301,9 +309,13 @@ impl Gateway {
         Ok(())
     }
 
-    /// Takes a worker's VM away, as a trap does.
+    /// Takes a worker's VM away, as a trap outside of all streams does: what is under way is answered 503 when something
+    /// next comes of it, or after [`Options::idle_timeout`].
     pub fn trap(&mut self, worker: usize) {
         if let Some(worker) = self.workers.get_mut(worker) {
+            if let Some(vm) = &mut worker.vm {
+                vm.state().active = 0;
+            }
             let index = worker.index;
             self.proxy.find(index, "proxy_on_tick", "the VM was taken away".to_owned(), true);
             worker.fail(&mut self.proxy);
@@ -314,7 +326,7 @@ impl Gateway {
     /// Makes the VM of a worker anew. What is under way in it ends with 503.
     pub fn restart_worker(&mut self, worker: usize) -> Result<(), HostError> {
         let of = self.workers.get_mut(worker).ok_or(HostError::NoWorker(worker))?;
-        of.fail(&mut self.proxy);
+        of.stop(&mut self.proxy);
         of.renew(&self.filter, &mut self.proxy)?;
         self.tidy();
         Ok(())
@@ -324,6 +336,10 @@ impl Gateway {
     /// shared is gone.
     pub fn restart(&mut self) -> Result<(), HostError> {
         self.workers.iter_mut().for_each(|worker| worker.vanish(&mut self.proxy));
+        for (id, mut exchange) in std::mem::take(&mut self.proxy.lost) {
+            (exchange.over, exchange.reset) = (true, true);
+            self.proxy.finish(id, exchange);
+        }
         self.proxy.forget();
         let (filter, proxy) = (&self.filter, &mut self.proxy);
         self.workers.iter_mut().try_for_each(|worker| worker.renew(filter, proxy))?;
@@ -334,6 +350,9 @@ impl Gateway {
     /// What became of a request, as far as it has come.
     pub fn exchange(&mut self, id: StreamId) -> Exchange {
         if let Some(exchange) = self.proxy.finished.get(&id) {
+            return exchange.clone();
+        }
+        if let Some(exchange) = self.proxy.lost.get(&id) {
             return exchange.clone();
         }
         let place = self.places.get(&id).copied();
@@ -440,6 +459,7 @@ impl Gateway {
                     self.in_worker(worker, vm, |vm, proxy| vm.queue_ready(proxy, root, queue));
                 }
                 Event::Upstream { stream, answer } => self.upstream(stream, answer),
+                Event::Idle(stream) => self.touch_lost(stream),
             }
         }
         self.tidy();
@@ -451,7 +471,18 @@ impl Gateway {
         }
     }
 
+    /// Answers a stream whose VM has failed, now that something comes of it.
+    fn touch_lost(&mut self, id: StreamId) {
+        if let Some(exchange) = self.proxy.lost.remove(&id) {
+            refuse_lost(&mut self.proxy, id, exchange);
+        }
+        self.tidy();
+    }
+
     fn in_stream(&mut self, id: StreamId, work: impl FnOnce(&mut Vm, &mut Box<Proxy>, u32) -> Result<(), Dead>) {
+        if self.proxy.lost.contains_key(&id) {
+            return self.touch_lost(id);
+        }
         let Some(Place { worker, vm, context }) = self.places.get(&id).copied() else { return };
         self.in_worker(worker, vm, |vm, proxy| work(vm, proxy, context));
         self.tidy();

@@ -45,10 +45,31 @@ pub struct Callback {
 /// What is to happen at a time.
 #[derive(Debug)]
 pub(crate) enum Event {
-    Tick { worker: usize, vm: u64, root: u32, period: u32 },
-    Answer { worker: usize, vm: u64, token: u32, answer: Answer, last: bool },
-    Queue { worker: usize, vm: u64, root: u32, queue: u32 },
-    Upstream { stream: StreamId, answer: UpstreamAnswer },
+    Tick {
+        worker: usize,
+        vm: u64,
+        root: u32,
+        period: u32,
+    },
+    Answer {
+        worker: usize,
+        vm: u64,
+        token: u32,
+        answer: Answer,
+        last: bool,
+    },
+    Queue {
+        worker: usize,
+        vm: u64,
+        root: u32,
+        queue: u32,
+    },
+    Upstream {
+        stream: StreamId,
+        answer: UpstreamAnswer,
+    },
+    /// A stream whose VM has failed has been idle for too long.
+    Idle(StreamId),
 }
 
 /// An event in its place: by time, then in the order in which events were made.
@@ -109,6 +130,10 @@ pub(crate) struct Proxy {
     pub(crate) costs: Option<Vec<Callback>>,
     pub(crate) finished: HashMap<StreamId, Exchange>,
     pub(crate) just_finished: Vec<StreamId>,
+    /// Streams whose VM has failed, and which nothing has touched since.
+    pub(crate) lost: HashMap<StreamId, Exchange>,
+    /// Nanoseconds after which a stream that nothing touches is ended.
+    pub(crate) idle: u64,
     /// Callouts that nobody waits for any more, by worker and token, since this was asked last.
     pub(crate) gone: Vec<(usize, u32)>,
     /// Streams of which something new can be seen since this was asked last.
@@ -142,6 +167,8 @@ impl Proxy {
             costs: None,
             finished: HashMap::new(),
             just_finished: Vec::new(),
+            lost: HashMap::new(),
+            idle: u64::MAX,
             gone: Vec::new(),
             touched: Vec::new(),
             events: BinaryHeap::new(),

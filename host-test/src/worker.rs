@@ -4,8 +4,8 @@ use crate::{
     filter::Filter,
     finding::HostError,
     message::{AnsweredBy, Exchange, Message, Pairs, pairs},
-    proxy::Proxy,
-    stream::Stream,
+    proxy::{Event, Proxy},
+    stream::{Stream, StreamId},
     vm::{Dead, Vm},
 };
 
@@ -98,27 +98,53 @@ impl Worker {
         result.ok()
     }
 
-    /// The VM is gone: all of its streams end in the proxy's own answer.
+    /// The VM has failed. The stream in whose callback it did is answered 503; the others are when the proxy next touches them
+    /// (measured on Envoy): something comes of them, or they have been idle for too long.
     pub(crate) fn fail(&mut self, proxy: &mut Box<Proxy>) {
-        self.end(proxy, refuse);
+        if !proxy.profile.wakes_from_root() {
+            // The process ends with it.
+            return self.vanish(proxy);
+        }
+        let active = self.vm.as_mut().map_or(0, |vm| vm.state().active);
+        self.end(proxy, |proxy, context, id, exchange| {
+            if context == active {
+                refuse_lost(proxy, id, exchange);
+            } else {
+                proxy.plan(proxy.idle, Event::Idle(id));
+                proxy.lost.insert(id, exchange);
+            }
+        });
+    }
+
+    /// The VM ends, and all of its streams in the proxy's own answer.
+    pub(crate) fn stop(&mut self, proxy: &mut Box<Proxy>) {
+        self.end(proxy, |proxy, _, id, exchange| refuse_lost(proxy, id, exchange));
     }
 
     /// The process is gone: so are its connections.
     pub(crate) fn vanish(&mut self, proxy: &mut Box<Proxy>) {
-        self.end(proxy, |exchange, _| (exchange.over, exchange.reset) = (true, true));
+        self.end(proxy, |proxy, _, id, mut exchange| {
+            (exchange.over, exchange.reset) = (true, true);
+            proxy.finish(id, exchange);
+        });
     }
 
-    fn end(&mut self, proxy: &mut Box<Proxy>, ended: impl Fn(&mut Exchange, u64)) {
+    fn end(&mut self, proxy: &mut Box<Proxy>, mut ended: impl FnMut(&mut Proxy, u32, StreamId, Exchange)) {
         self.failed_at = proxy.now;
         let Some(mut vm) = self.vm.take() else { return };
         proxy.gone.extend(vm.state().callouts.values().map(|callout| (callout.worker, callout.token)));
         let mut streams: Vec<(u32, Stream)> = vm.state().streams.drain().collect();
         streams.sort_by_key(|(context, _)| *context);
-        for (_, Stream { id, mut exchange, .. }) in streams {
-            ended(&mut exchange, proxy.now);
-            proxy.finish(id, exchange);
+        for (context, Stream { id, exchange, .. }) in streams {
+            ended(proxy, context, id, exchange);
         }
     }
+}
+
+/// The proxy answers a stream by itself whose VM has failed.
+pub(crate) fn refuse_lost(proxy: &mut Proxy, id: StreamId, mut exchange: Exchange) {
+    refuse(&mut exchange, proxy.now);
+    proxy.finish(id, exchange);
 }
 
 /// What the proxy answers by itself where the filter should have been asked.
