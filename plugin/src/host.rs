@@ -217,9 +217,11 @@ pub(crate) fn in_stream(stream: StreamId, root: u32, action: impl FnOnce()) {
 
 /// Lets a parked request go on.
 pub(crate) fn resume(permit: Permit) {
-    // A stream that cannot be marked has ended.
     if mark(permit) {
         continue_request();
+    } else {
+        // It does not wait for ever for what the host would not do.
+        reply_unable();
     }
 }
 
