@@ -9,6 +9,13 @@
 )]
 
 #[expect(dead_code, reason = "it is the tests', and not all of it is needed here")]
+/// The database: that of `HOLDGATE_DATABASE_URL`, an empty one, or SQLite's.
+mod database {
+    pub async fn url(folder: &std::path::Path) -> String {
+        std::env::var("HOLDGATE_DATABASE_URL").unwrap_or_else(|_| holdgate_approval::store::default_url(folder))
+    }
+}
+
 #[path = "../tests/service/support.rs"]
 mod support;
 

@@ -28,7 +28,7 @@ use crate::{
         decide::check_reason,
         suspend::{Resume, Suspend},
     },
-    store::{Store, default_url},
+    store::{Database, default_url, is_shared},
 };
 
 /// Holds requests of AI agents until a person with the authority has decided.
@@ -213,7 +213,7 @@ async fn make(init: Init) -> Result<(), CliError> {
     #[cfg(unix)]
     fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .map_err(|error| named(format!("cannot close `{}` to others: {error}", data.display())))?;
-    let store = Store::open(&database_url(data), true).await.map_err(named)?;
+    let store = Database::open(&database_url(data), true).await.map_err(named)?;
     if let Some(directory) = directory {
         store.write(Import { directory, now: WallClock.now() }).await.map_err(named)?;
     }
@@ -225,11 +225,11 @@ async fn make(init: Init) -> Result<(), CliError> {
     Ok(())
 }
 
-async fn existing(data: &Path) -> Result<Store, CliError> {
+async fn existing(data: &Path) -> Result<Database, CliError> {
     if !data.join("grant.jwk").exists() {
         return fail(format!("`{}` is no data folder; make one with `holdgate-approval init`", data.display()));
     }
-    Store::open(&database_url(data), false).await.map_err(named)
+    Database::open(&database_url(data), false).await.map_err(named)
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), CliError> {
@@ -292,12 +292,13 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let data = &serve.data.folder;
     drop(existing(data).await?);
     // Held until the end of the process, however it ends.
-    let _alone = alone(data)?;
+    let url = database_url(data);
+    let _alone = if is_shared(&url) { None } else { Some(alone(data)?) };
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
     let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
     let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention };
-    let service = Service::start(data, &database_url(data), clock, &serve.issuer, settings).await.map_err(named)?;
+    let service = Service::start(data, &url, clock, &serve.issuer, settings).await.map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;
     let (stop, stopping) = watch::channel(false);

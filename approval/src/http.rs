@@ -77,6 +77,7 @@ impl Listeners {
     /// Serves until the stop; then gives requests that are under way a moment to end.
     pub async fn serve(self, app: App) {
         let time = tokio::spawn(app.service.clone().keep_time());
+        let news = tokio::spawn(app.service.store.clone().listen());
         let gateways = serve(self.gateways, routes::gateways(app.clone()), Limits::of(GATEWAYS), app.stopping.clone());
         let people = serve(self.people, routes::people(app.clone()), Limits::of(PEOPLE), app.stopping.clone());
         let both = async { tokio::join!(gateways, people) };
@@ -89,5 +90,6 @@ impl Listeners {
             () = late => {}
         }
         time.abort();
+        news.abort();
     }
 }

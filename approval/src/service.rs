@@ -21,7 +21,7 @@ use crate::{
     clock::Clock,
     domain::{Accountability, Cause, Change, DecidedBy, Hold, Quotas, Retention, Stage},
     keys::ServiceKeys,
-    store::{Connection, Store, StoreError, Tx, ledger::Event, people},
+    store::{Connection, Database, StoreError, Tx, ledger::Event, people},
 };
 
 /// What an operator may set.
@@ -45,7 +45,7 @@ impl Default for Settings {
 /// The running service. Clones share everything.
 #[derive(Clone)]
 pub struct Service {
-    pub store: Store,
+    pub store: Database,
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<ServiceKeys>,
     /// The `iss` of grants.
@@ -57,7 +57,7 @@ pub struct Service {
 impl Service {
     /// Starts on an open store with the keys of a data folder.
     pub fn new(
-        store: Store,
+        store: Database,
         clock: Arc<dyn Clock>,
         keys: ServiceKeys,
         issuer: &str,
@@ -76,7 +76,7 @@ impl Service {
         settings: Settings,
     ) -> Result<Self, StartError> {
         let keys = ServiceKeys::load(data)?;
-        Service::new(Store::open(url, false).await?, clock, keys, issuer, settings)
+        Service::new(Database::open(url, false).await?, clock, keys, issuer, settings)
     }
 
     pub fn now(&self) -> u64 {

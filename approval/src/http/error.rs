@@ -43,6 +43,10 @@ impl Failure {
         Failure::new(StatusCode::UNAUTHORIZED, "unauthorized", detail)
     }
 
+    fn of_store(error: &StoreError) -> Self {
+        if matches!(error, StoreError::Nul) { Failure::bad_request(error) } else { Failure::internal(error) }
+    }
+
     /// What went wrong inside is for the log; the other side learns that it may try again.
     fn internal(error: &(impl std::error::Error + ?Sized)) -> Self {
         tracing::error!(%error, "a request could not be answered");
@@ -70,7 +74,7 @@ impl IntoResponse for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Failure::internal(&error)
+        Failure::of_store(&error)
     }
 }
 
@@ -86,7 +90,8 @@ impl From<FeedError> for Failure {
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let (status, word) = match &error {
-            OpenError::Store(_) | OpenError::Random(_) => return Failure::internal(&error),
+            OpenError::Store(error) => return Failure::of_store(error),
+            OpenError::Random(error) => return Failure::internal(error),
             OpenError::Version(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_version"),
             OpenError::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             OpenError::NoPolicy | OpenError::UnknownRevision { .. } => {
@@ -108,7 +113,7 @@ impl From<OpenError> for Failure {
 impl From<AuditError> for Failure {
     fn from(error: AuditError) -> Self {
         let (status, word) = match &error {
-            AuditError::Store(_) => return Failure::internal(&error),
+            AuditError::Store(error) => return Failure::of_store(error),
             AuditError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "audit_refused"),
             AuditError::Conflict { .. } => (StatusCode::CONFLICT, "audit_conflict"),
         };
@@ -119,7 +124,7 @@ impl From<AuditError> for Failure {
 impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let (status, word) = match &error {
-            PublishError::Store(_) => return Failure::internal(&error),
+            PublishError::Store(error) => return Failure::of_store(error),
             PublishError::Bundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle_refused"),
             PublishError::Revision { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "revision_mismatch"),
             PublishError::Serial { .. } => (StatusCode::CONFLICT, "serial_not_higher"),
@@ -132,7 +137,7 @@ impl From<PublishError> for Failure {
 impl From<DecideError> for Failure {
     fn from(error: DecideError) -> Self {
         let (status, word) = match &error {
-            DecideError::Store(_) => return Failure::internal(&error),
+            DecideError::Store(error) => return Failure::of_store(error),
             DecideError::SessionEnded => return Failure::unauthorized(error),
             DecideError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             DecideError::NotPending(_) => (StatusCode::CONFLICT, "not_open"),
@@ -158,7 +163,8 @@ fn refused(refusal: &Refusal) -> (StatusCode, &'static str) {
 impl From<SignInError> for Failure {
     fn from(error: SignInError) -> Self {
         match &error {
-            SignInError::Store(_) | SignInError::Random(_) => Failure::internal(&error),
+            SignInError::Store(error) => Failure::of_store(error),
+            SignInError::Random(error) => Failure::internal(error),
             SignInError::Wrong => Failure::new(StatusCode::FORBIDDEN, "wrong_sign_in", error),
             SignInError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error),
             SignInError::Wait(_) => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", error),

@@ -165,7 +165,7 @@ impl Service {
         let permit = self.sign_ins.at_once.acquire().await;
         // Guesses that came all at once have failed in the meantime.
         waits()?;
-        let found = people::with_password(&mut *self.store.read().await?, person).await?;
+        let found = people::with_password(&mut self.store.read().await?, person).await?;
         let (person, hash, known) = match found {
             Some((person, Some(hash))) => (Some(person.clone()), hash, Some(person.id)),
             found => (None, self.sign_ins.nobody.clone(), found.map(|(person, _)| person.id)),
@@ -197,7 +197,7 @@ impl Service {
     /// The session of a token, if it is valid now.
     pub async fn session(&self, token: &str) -> Result<Option<Session>, StoreError> {
         let token = Hash::of(token.as_bytes());
-        people::session(&mut *self.store.read().await?, &token, self.now()).await
+        people::session(&mut self.store.read().await?, &token, self.now()).await
     }
 
     /// Ends the session of a token.

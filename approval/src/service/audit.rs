@@ -41,7 +41,7 @@ impl Service {
 
     /// Numbers without a record, those noticed last first.
     pub async fn audit_gaps(&self, limit: u32) -> Result<Vec<Gap>, StoreError> {
-        audit::gaps(&mut *self.store.read().await?, limit).await
+        audit::gaps(&mut self.store.read().await?, limit).await
     }
 }
 

@@ -113,7 +113,7 @@ impl Service {
         // Looking first, on a reader, keeps an idle service from writing each second.
         loop {
             let now = self.now();
-            if holds::overdue(&mut *self.store.read().await?, now, 1).await?.is_empty() {
+            if holds::overdue(&mut self.store.read().await?, now, 1).await?.is_empty() {
                 return Ok(());
             }
             let ended = self.store.write(Expire { now }).await?;

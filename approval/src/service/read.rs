@@ -55,7 +55,7 @@ impl Service {
     pub async fn feed(&self, group: &str, after: u64, limit: usize, wait: Duration) -> Result<FeedPage, FeedError> {
         let until = Instant::now() + wait.min(MAX_WAIT);
         // Subscribed before the first look, so that nothing that comes between is missed.
-        let mut news = self.store.news();
+        let mut news = self.store.tail().news();
         loop {
             news.borrow_and_update();
             let page = self.feed_page(group, after, limit).await?;
@@ -68,6 +68,9 @@ impl Service {
     }
 
     async fn feed_page(&self, group: &str, after: u64, limit: usize) -> Result<FeedPage, FeedError> {
+        if let Some(page) = self.store.tail().page(group, after, limit) {
+            return Ok(page);
+        }
         let mut connection = self.store.read().await?;
         let head = feed::head(&mut connection).await?;
         let items = feed::page(&mut connection, group, (after, head), limit).await?;
@@ -101,7 +104,7 @@ impl Service {
         wait: Duration,
     ) -> Result<Option<TaskAnswer>, StoreError> {
         let until = Instant::now() + wait.min(MAX_WAIT);
-        let mut news = self.store.news();
+        let mut news = self.store.tail().news();
         loop {
             news.borrow_and_update();
             let mut connection = self.store.read().await?;

@@ -1,40 +1,19 @@
 //! SQLite: WAL, a hold is on the disk before the answer (`synchronous = FULL`), one writer and a few readers.
 
-pub mod access;
-pub mod attempts;
-pub mod audit;
-pub mod feed;
-pub mod holds;
-pub mod idempotency;
-pub mod ledger;
-pub mod people;
-pub mod policy;
-pub mod quotas;
-mod rows;
-mod writer;
-
-use std::{path::Path, str::FromStr as _, sync::Arc, time::Duration};
+use std::{fs, path::Path, str::FromStr as _, time::Duration};
 
 use sqlx::{
-    ConnectOptions as _, Sqlite, SqliteConnection,
-    pool::PoolConnection,
+    ConnectOptions as _,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous},
 };
-use tokio::sync::{mpsc, watch};
 
-pub use writer::Tx;
-
-use super::{Command, StoreError};
-use crate::policy::Published;
-
-/// The connection on which queries run.
-pub type Connection = SqliteConnection;
-
-/// A connection that is lent for reading.
-pub type Guard = PoolConnection<Sqlite>;
+use super::{Connection, Later, Store, StoreError, sql::values};
 
 /// Readers that may be at work at once.
 const READERS: u32 = 4;
+
+/// How long is waited for another process to end its transaction.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// The writer's cache: 64 MiB, in KiB below zero as SQLite has it. With the usual 2 MiB a transaction of thousands of decisions
 /// writes pages out and reads them again before it is through.
@@ -44,130 +23,109 @@ const WRITER_CACHE: &str = "-65536";
 /// same pages one after the other; with the usual 4 MiB each of them would bring over what the next changes again.
 const CHECKPOINT: &str = "16384";
 
-/// Commands that may wait for the writer; further ones wait to be let in.
-const QUEUE: usize = 4096;
+/// How long taking deleted bytes out of the log may keep the writer, in milliseconds. Later ones are taken with them.
+const ERASE: &str = "PRAGMA busy_timeout = 200";
 
-/// The open database. Clones share it; the writer stops when the last one is dropped.
-#[derive(Clone)]
-pub struct Store {
+pub(super) struct Sqlite {
+    options: SqliteConnectOptions,
     readers: SqlitePool,
-    commands: mpsc::Sender<Box<dyn writer::Job>>,
-    news: watch::Receiver<u64>,
-    policy: watch::Receiver<Option<Arc<Published>>>,
 }
 
-impl Store {
-    /// Opens the database at `url` (`sqlite:FILE`), which must be there unless `create` is set, and brings it to this
-    /// version.
-    pub async fn open(url: &str, create: bool) -> Result<Self, StoreError> {
-        let scheme = |hint| StoreError::Scheme { url: without_secret(url), hint };
-        if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            return Err(scheme("; PostgreSQL is not in this version"));
-        }
-        if !url.starts_with("sqlite:") || url.contains(":memory:") || url.contains("mode=memory") {
-            return Err(scheme(""));
-        }
+impl Sqlite {
+    pub(super) async fn open(url: &str, create: bool) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::from_str(url)?
             .create_if_missing(create)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10))
+            .busy_timeout(BUSY)
             // Bodies that are deleted after their time are overwritten too.
             .pragma("secure_delete", "ON")
             .disable_statement_logging();
         if create {
             make_file(options.get_filename())?;
         }
-        let writing = options.clone().pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
-        // Savepoints keep what they may have to restore; by default they do so in a file.
-        let mut writer = writing.pragma("temp_store", "MEMORY").connect().await?;
-        sqlx::migrate!("./migrations").run(&mut writer).await?;
-        let readers = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
-
-        let head = feed::head(&mut writer).await?;
-        let in_force = policy::in_force(&mut writer).await?.map(Arc::new);
-        let (commands, queue) = mpsc::channel(QUEUE);
-        let (news, news_of) = watch::channel(head);
-        let (policies, policy) = watch::channel(in_force);
-        tokio::spawn(writer::run(writer, queue, news, policies));
-        Ok(Store { readers, commands, news: news_of, policy })
+        let readers =
+            SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.clone().read_only(true));
+        let sqlite = Sqlite { options, readers };
+        sqlite.migrate().await?;
+        Ok(sqlite)
     }
 
-    /// Runs a command in the writer's next transaction and gives its answer after the commit.
-    pub async fn write<C: Command>(&self, command: C) -> Result<C::Answer, C::Error> {
-        let (job, answer) = writer::queued(command);
-        let stopped = || C::Error::from(StoreError::Stopped);
-        self.commands.send(job).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())?
-    }
-
-    /// Lends a connection for reading.
-    pub async fn read(&self) -> Result<Guard, StoreError> {
-        Ok(self.readers.acquire().await?)
-    }
-
-    /// Tells the newest number of the feed, after each commit that raised it.
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.news.clone()
-    }
-
-    /// Tells those who wait for news what another process, such as the command line, has written.
-    pub async fn look_around(&self) -> Result<(), StoreError> {
-        if feed::head(&mut *self.read().await?).await? == *self.news.borrow() {
-            return Ok(());
-        }
-        // Whatever it does, a transaction of the writer looks at the ends anew, and tells.
-        self.write(Nothing).await
-    }
-
-    /// The policy in force.
-    pub fn policy(&self) -> Option<Arc<Published>> {
-        self.policy.borrow().clone()
+    /// Brings the database to this version. Processes that start at once do so one after the other.
+    async fn migrate(&self) -> Result<(), StoreError> {
+        let mut connection = self.options.connect().await?;
+        let _alone = lock_beside(self.options.get_filename()).await?;
+        sqlx::migrate!("./migrations/sqlite").run(&mut connection).await?;
+        Ok(())
     }
 }
 
-struct Nothing;
+impl Store for Sqlite {
+    fn writer(&self) -> Later<'_, Result<Connection, StoreError>> {
+        Box::pin(async {
+            let options = self.options.clone().create_if_missing(false);
+            let options = options.pragma("cache_size", WRITER_CACHE).pragma("wal_autocheckpoint", CHECKPOINT);
+            // Savepoints keep what they may have to restore; by default they do so in a file.
+            Ok(Connection::new(options.pragma("temp_store", "MEMORY").connect().await?))
+        })
+    }
 
-impl Command for Nothing {
-    type Answer = ();
-    type Error = StoreError;
+    fn reader(&self) -> Later<'_, Result<Connection, StoreError>> {
+        Box::pin(async { Ok(Connection::new(self.readers.acquire().await?)) })
+    }
 
-    async fn run(self, _tx: &mut Tx) -> Result<(), StoreError> {
-        Ok(())
+    fn begin<'a>(&'a self, connection: &'a mut Connection) -> Later<'a, Result<(), StoreError>> {
+        Box::pin(async { connection.execute("BEGIN IMMEDIATE", values![]).await.map(|_| ()) })
+    }
+
+    fn announce<'a>(&'a self, _connection: &'a mut Connection) -> Later<'a, Result<(), StoreError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn erase<'a>(&'a self, connection: &'a mut Connection) -> Later<'a, Result<bool, StoreError>> {
+        Box::pin(async {
+            connection.execute(ERASE, values![]).await?;
+            let busy = connection.one("PRAGMA wal_checkpoint(TRUNCATE)", values![]).await;
+            connection.execute("PRAGMA busy_timeout = 10000", values![]).await?;
+            Ok(busy?.int("busy")? == 0)
+        })
+    }
+
+    fn heard(&self) -> Later<'_, ()> {
+        Box::pin(std::future::pending())
     }
 }
 
 /// Makes a database file that only its owner reads. SQLite gives the files beside it the same mode.
 fn make_file(path: &Path) -> Result<(), StoreError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-            Err(StoreError::File { path: path.display().to_string(), error })
-        }
+    match open_private(path, |options| options.create_new(true)) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(named(path, error)),
         _ => Ok(()),
     }
 }
 
-/// The default database of a data folder.
-pub fn default_url(data: &Path) -> String {
-    format!("sqlite:{}", data.join("holdgate.db").display())
+/// Holds a file beside the database until it is dropped.
+async fn lock_beside(path: &Path) -> Result<fs::File, StoreError> {
+    let path = path.with_extension("lock");
+    let locked = tokio::task::spawn_blocking(move || {
+        let file = open_private(&path, |options| options.create(true).truncate(false));
+        file.and_then(|file| file.lock().map(|()| file)).map_err(|error| named(&path, error))
+    });
+    locked.await.map_err(|_| StoreError::Stopped)?
 }
 
-/// A database address without the password that may stand in it.
-fn without_secret(url: &str) -> String {
-    let scheme = url.split(':').next().unwrap_or_default();
-    format!("{scheme}:...")
+fn open_private(
+    path: &Path,
+    how: impl FnOnce(&mut fs::OpenOptions) -> &mut fs::OpenOptions,
+) -> std::io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    how(&mut options).open(path)
 }
 
-/// SQLite's integers are signed; times and serials stay far below the border.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn uint(value: i64) -> u64 {
-    u64::try_from(value).unwrap_or_default()
+fn named(path: &Path, error: std::io::Error) -> StoreError {
+    StoreError::File { path: path.display().to_string(), error }
 }

@@ -18,7 +18,10 @@ use holdgate_protocol::{Hash, gateway::MAX_OPEN_HOLD};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::support::{NOW, PASSWORD, World, send};
+use crate::{
+    database,
+    support::{NOW, PASSWORD, World, send},
+};
 
 #[tokio::test]
 async fn gateways_without_their_credential_learn_nothing() {
@@ -357,14 +360,12 @@ async fn no_secret_is_in_the_database() {
     let world = World::new().await;
     let alice = world.sign_in("alice").await;
     let token = alice.cookie.split_once('=').unwrap().1.to_owned();
-    for file in std::fs::read_dir(world.path()).unwrap() {
-        let path = file.unwrap().path();
-        if path.to_string_lossy().contains("holdgate.db") {
-            let bytes = std::fs::read(&path).unwrap();
-            for secret in [token.as_str(), &alice.csrf, "edge-credential", "ci-credential", PASSWORD] {
-                let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
-                assert!(!found, "{secret} in {}", path.display());
-            }
+    let everything = database::everything(&world).await;
+    assert!(!everything.is_empty());
+    for bytes in everything {
+        for secret in [token.as_str(), &alice.csrf, "edge-credential", "ci-credential", PASSWORD] {
+            let found = bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+            assert!(!found, "{secret}");
         }
     }
 }
@@ -385,4 +386,17 @@ async fn large_and_strange_bodies_are_refused() {
     for body in [deep, vec![], b"null".to_vec(), vec![0xff; 9], br#"{"v":1,"v":1}"#.to_vec()] {
         assert_eq!(send(&world.gateways, request("/v1/holds", body)).await.error(), "malformed");
     }
+}
+
+#[tokio::test]
+async fn a_nul_is_refused_and_never_an_error_of_the_database() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    assert_eq!(alice.get("/api/holds/a%00b").await.error(), "malformed");
+    let mut ask = world.ask(&["one"], "a");
+    ask.agent_reason = Some("why\0not".into());
+    assert_eq!(world.gateway("edge", "POST", "/v1/holds", &json!(ask)).await.error(), "malformed");
+    let (_, hold) = world.held(&["one"], "b").await;
+    let body = json!({"verdict": "deny", "reason": "\0"});
+    assert_eq!(alice.post(&format!("/api/holds/{hold}/decisions"), body).await.error(), "malformed");
 }

@@ -16,7 +16,7 @@ use holdgate_approval::{
         Service, Settings,
         credentials::{AddCredential, Kind},
     },
-    store::{Store, default_url},
+    store::{Database, Statement},
 };
 use holdgate_protocol::{
     Agent, Factor, Hash, Json, Requirement, RuleRef, b64, b64url,
@@ -31,11 +31,15 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
+use crate::database;
+
 pub const NOW: u64 = 1_790_000_000;
 pub const PASSWORD: &str = "correct horse";
 
 pub struct World {
     pub folder: tempfile::TempDir,
+    /// The database.
+    pub url: String,
     pub clock: SetClock,
     pub service: Service,
     pub gateways: Router,
@@ -163,7 +167,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let jwks = Jwks { keys: vec![authors().to_public_jwk()] };
         ServiceKeys::create(folder.path(), &jwks).unwrap();
-        let store = Store::open(&default_url(folder.path()), true).await.unwrap();
+        let url = database::url(folder.path()).await;
+        let store = Database::open(&url, true).await.unwrap();
         let directory = Directory::parse(&DIRECTORY.replace("HASH", &format!("{:?}", cheap_hash()))).unwrap();
         store.write(Import { directory, now: NOW }).await.unwrap();
         for (kind, name) in [(Kind::Gateway, "edge"), (Kind::Gateway, "other"), (Kind::Publisher, "ci")] {
@@ -171,28 +176,40 @@ impl World {
             store.write(AddCredential { kind, name: name.into(), hash, now: NOW }).await.unwrap();
         }
         let (signed, policy) = policy(1, |_| {});
-        let world = World::on(folder, store, SetClock::at(NOW), policy, settings);
+        let world = World::on(folder, url, store, SetClock::at(NOW), policy, settings);
         let answer = world.publish(&signed, &world.policy.rev).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         world
     }
 
-    fn on(folder: tempfile::TempDir, store: Store, clock: SetClock, policy: PolicyRef, settings: Settings) -> World {
+    fn on(
+        folder: tempfile::TempDir,
+        url: String,
+        store: Database,
+        clock: SetClock,
+        policy: PolicyRef,
+        settings: Settings,
+    ) -> World {
         let keys = ServiceKeys::load(folder.path()).unwrap();
         let service = Service::new(store, Arc::new(clock.clone()), keys, "holdgate-approval", settings).unwrap();
         let (stop, stopping) = watch::channel(false);
         let app = App::new(service.clone(), false, stopping);
         let (gateways, people) = (routes::gateways(app.clone()), routes::people(app));
-        World { folder, clock, service, gateways, people, stop, policy }
+        World { folder, url, clock, service, gateways, people, stop, policy }
     }
 
     /// The same folder after the process is gone.
     pub async fn reopened(self) -> World {
-        let World { folder, clock, policy, service, .. } = self;
+        let World { folder, url, clock, policy, service, .. } = self;
         let settings = service.settings;
         drop(service);
-        let store = Store::open(&default_url(folder.path()), false).await.unwrap();
-        World::on(folder, store, clock, policy, settings)
+        let store = Database::open(&url, false).await.unwrap();
+        World::on(folder, url, store, clock, policy, settings)
+    }
+
+    /// The number `n` that a query gives.
+    pub async fn number(&self, sql: impl Into<Statement>) -> u64 {
+        self.service.store.read().await.unwrap().one(sql, vec![]).await.unwrap().int("n").unwrap()
     }
 
     pub fn path(&self) -> &Path {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdgate_approval::{
     service::suspend::{Resume, Suspend},
-    store::{Store, default_url, ledger},
+    store::{Database, ledger},
 };
 use holdgate_protocol::{Actor, gateway::RedemptionError};
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ async fn a_suspension_by_another_process_wakes_who_waits() {
         tokio::spawn(async move { world.gateway("edge", "GET", &path, &Value::Null).await.json() })
     });
     tokio::task::yield_now().await;
-    let other = Store::open(&default_url(world.path()), false).await.unwrap();
+    let other = Database::open(&world.url, false).await.unwrap();
     assert_eq!(other.write(suspend(agent().caller())).await.unwrap(), Some(1));
     world.service.store.look_around().await.unwrap();
     let [feed, task] = waiting.map(|poll| tokio::time::timeout(Duration::from_secs(10), poll));

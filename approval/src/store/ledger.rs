@@ -1,9 +1,11 @@
 //! The ledger table: append-only, and each entry carries the hash of the one before it.
 
 use holdgate_protocol::{Hash, Json};
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, Tx, int, rows, uint};
+use super::{
+    Connection, StoreError, Tx,
+    sql::{Row, values},
+};
 use crate::domain::DecidedBy;
 
 /// What happened. The number, the chain and the hash are the ledger's.
@@ -55,10 +57,9 @@ impl Entry {
 
 /// Number and hash of the newest entry; before the first, 0 and the hash of nothing.
 pub async fn head(connection: &mut Connection) -> Result<(u64, Hash), StoreError> {
-    let row = sqlx::query("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1").fetch_optional(connection).await?;
+    let row = connection.row("SELECT seq, hash FROM ledger ORDER BY seq DESC LIMIT 1", values![]).await?;
     let Some(row) = row else { return Ok((0, Hash::of(b""))) };
-    let hash: &str = row.try_get(1)?;
-    Ok((uint(row.try_get(0)?), hash.parse().map_err(|_| StoreError::Corrupt("ledger.hash"))?))
+    Ok((row.int("seq")?, row.hash("hash")?))
 }
 
 /// Entries after `after`, oldest first; those of one hold if one is named.
@@ -69,22 +70,20 @@ pub async fn page(
     limit: u32,
 ) -> Result<Vec<Entry>, StoreError> {
     let sql = "SELECT seq, time, kind, hold, decided_by, data, prev, hash FROM ledger
-               WHERE seq > ? AND (?2 IS NULL OR hold = ?2) ORDER BY seq LIMIT ?3";
-    let rows = sqlx::query(sql).bind(int(after)).bind(hold).bind(limit).fetch_all(connection).await?;
-    let hash = |text: &str| text.parse().map_err(|_| StoreError::Corrupt("ledger.hash"));
-    let entry = |row: &sqlx::sqlite::SqliteRow| {
+               WHERE seq > $1 AND (CAST($2 AS TEXT) IS NULL OR hold = $2) ORDER BY seq LIMIT $3";
+    let entry = |row: &Row| {
         Ok(Entry {
-            seq: uint(row.try_get("seq")?),
-            time: uint(row.try_get("time")?),
-            kind: row.try_get("kind")?,
-            hold: row.try_get("hold")?,
-            decided_by: row.try_get("decided_by")?,
-            data: row.try_get("data")?,
-            prev: hash(row.try_get("prev")?)?,
-            hash: hash(row.try_get("hash")?)?,
+            seq: row.int("seq")?,
+            time: row.int("time")?,
+            kind: row.text("kind")?,
+            hold: row.text_or_null("hold")?,
+            decided_by: row.text_or_null("decided_by")?,
+            data: row.text("data")?,
+            prev: row.hash("prev")?,
+            hash: row.hash("hash")?,
         })
     };
-    rows.iter().map(entry).collect()
+    connection.rows(sql, values![after, hold, limit]).await?.iter().map(entry).collect()
 }
 
 impl Tx {
@@ -110,11 +109,10 @@ impl Tx {
     /// Writes the entries that this transaction has appended.
     pub(super) async fn write_entries(&mut self) -> Result<(), StoreError> {
         let entries = std::mem::take(&mut self.appended.entries);
-        let head = "INSERT INTO ledger (seq, time, kind, hold, decided_by, data, prev, hash) ";
-        rows::write(self, (head, ""), &entries, |mut row, entry| {
-            row.push_bind(int(entry.seq)).push_bind(int(entry.time)).push_bind(&*entry.kind).push_bind(&entry.hold);
-            row.push_bind(&entry.decided_by).push_bind(&*entry.data);
-            row.push_bind(entry.prev.to_string()).push_bind(entry.hash.to_string());
+        let head = "INSERT INTO ledger (seq, time, kind, hold, decided_by, data, prev, hash)";
+        self.write((head, ""), &entries, |entry| {
+            let Entry { seq, time, kind, hold, decided_by, data, prev, hash } = entry;
+            values![*seq, *time, kind, hold, decided_by, data, prev, hash]
         })
         .await?;
         Ok(())

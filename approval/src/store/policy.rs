@@ -5,18 +5,15 @@ use holdgate_protocol::{
     bundle::{PolicyRef, SignedBundle},
     from_b64url,
 };
-use sqlx::Row as _;
 
-use super::{Connection, StoreError, Tx, int, uint};
+use super::{Connection, StoreError, Tx, sql::values};
 use crate::policy::Published;
 
 /// The policy in force by name: that with the highest serial.
 pub async fn reference_in_force(connection: &mut Connection) -> Result<Option<PolicyRef>, StoreError> {
     let sql = "SELECT id, rev, serial FROM bundles ORDER BY serial DESC LIMIT 1";
-    let Some(row) = sqlx::query(sql).fetch_optional(connection).await? else { return Ok(None) };
-    let rev: &str = row.try_get("rev")?;
-    let rev = rev.parse().map_err(|_| StoreError::Corrupt("bundles.rev"))?;
-    Ok(Some(PolicyRef { id: row.try_get("id")?, rev, serial: uint(row.try_get("serial")?) }))
+    let Some(row) = connection.row(sql, values![]).await? else { return Ok(None) };
+    Ok(Some(PolicyRef { id: row.text("id")?, rev: row.hash("rev")?, serial: row.int("serial")? }))
 }
 
 /// The policy in force, read and ready.
@@ -30,34 +27,33 @@ pub async fn in_force(connection: &mut Connection) -> Result<Option<Published>, 
 
 /// The signed bundle of a revision, as it was published.
 pub async fn signed(connection: &mut Connection, rev: &Hash) -> Result<Option<String>, StoreError> {
-    let query = sqlx::query("SELECT signed FROM bundles WHERE rev = ?").bind(rev.to_string());
-    Ok(query.fetch_optional(connection).await?.map(|row| row.try_get(0)).transpose()?)
+    let row = connection.row("SELECT signed FROM bundles WHERE rev = $1", values![rev]).await?;
+    row.map(|row| row.text("signed")).transpose()
 }
 
 /// The agents that are suspended.
 pub async fn suspended(connection: &mut Connection) -> Result<Vec<Actor>, StoreError> {
-    let rows = sqlx::query("SELECT iss, sub FROM suspended ORDER BY iss, sub").fetch_all(connection).await?;
-    rows.iter().map(|row| Ok(Actor { iss: row.try_get(0)?, sub: row.try_get(1)? })).collect()
+    let rows = connection.rows("SELECT iss, sub FROM suspended ORDER BY iss, sub", values![]).await?;
+    rows.iter().map(|row| Ok(Actor { iss: row.text("iss")?, sub: row.text("sub")? })).collect()
 }
 
 /// Whether an agent is suspended.
 pub async fn is_suspended(connection: &mut Connection, agent: &Actor) -> Result<bool, StoreError> {
-    let query = sqlx::query("SELECT 1 FROM suspended WHERE iss = ? AND sub = ?").bind(&agent.iss).bind(&agent.sub);
-    Ok(query.fetch_optional(connection).await?.is_some())
+    let sql = "SELECT since FROM suspended WHERE iss = $1 AND sub = $2";
+    Ok(connection.row(sql, values![&agent.iss, &agent.sub]).await?.is_some())
 }
 
 impl Tx {
     /// Suspends an agent. `false`: it was already.
     pub async fn suspend(&mut self, agent: &Actor, now: u64) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO suspended (iss, sub, since) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-        let query = sqlx::query(sql).bind(&agent.iss).bind(&agent.sub).bind(int(now));
-        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
+        let sql = "INSERT INTO suspended (iss, sub, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+        Ok(self.execute(sql, values![&agent.iss, &agent.sub, now]).await? == 1)
     }
 
     /// Ends the suspension of an agent. `false`: there was none.
     pub async fn resume(&mut self, agent: &Actor) -> Result<bool, StoreError> {
-        let query = sqlx::query("DELETE FROM suspended WHERE iss = ? AND sub = ?").bind(&agent.iss).bind(&agent.sub);
-        Ok(query.execute(&mut **self).await?.rows_affected() == 1)
+        let sql = "DELETE FROM suspended WHERE iss = $1 AND sub = $2";
+        Ok(self.execute(sql, values![&agent.iss, &agent.sub]).await? == 1)
     }
 
     /// Keeps a bundle. From here on it is the one in force for the commands that follow.
@@ -69,16 +65,10 @@ impl Tx {
         now: u64,
     ) -> Result<(), StoreError> {
         let PolicyRef { id, rev, serial } = &published.reference;
-        let sql = "INSERT INTO bundles (rev, id, serial, signed, publisher, published_at) VALUES (?, ?, ?, ?, ?, ?)";
-        sqlx::query(sql)
-            .bind(rev.to_string())
-            .bind(id)
-            .bind(int(*serial))
-            .bind(serde_json::to_string(signed)?)
-            .bind(publisher)
-            .bind(int(now))
-            .execute(&mut **self)
-            .await?;
+        let sql = "INSERT INTO bundles (rev, id, serial, signed, publisher, published_at)
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let signed = serde_json::to_string(signed)?;
+        self.execute(sql, values![rev, id, *serial, signed, publisher, now]).await?;
         self.head.policy = Some(published.into());
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! Attempts: the tries of gateways that came to a hold, and what became of those that redeemed one.
 
-use holdgate_protocol::gateway::Outcome;
-use sqlx::{Row as _, sqlite::SqliteRow};
+use std::collections::BTreeSet;
 
-use super::{Connection, StoreError, Tx, int, rows, uint};
+use holdgate_protocol::gateway::Outcome;
+
+use super::{
+    Connection, StoreError, Tx,
+    sql::{Row, values},
+};
 use crate::domain::Hold;
 
 /// Tries that may wait on a hold.
@@ -21,51 +25,51 @@ pub async fn waiting(
     attempt: &str,
     since: u64,
 ) -> Result<Waiting, StoreError> {
-    let sql = "SELECT count(*), coalesce(min(asked_at), 0) FROM attempts
-               WHERE hold = ? AND asked_at > ? AND detached_at IS NULL AND attempt <> ?";
-    let row = sqlx::query(sql).bind(hold).bind(int(since)).bind(attempt).fetch_one(connection).await?;
-    Ok(Waiting { count: uint(row.try_get(0)?), oldest: uint(row.try_get(1)?) })
+    let sql = "SELECT count(*) AS count, coalesce(min(asked_at), 0) AS oldest FROM attempts
+               WHERE hold = $1 AND asked_at > $2 AND detached_at IS NULL AND attempt <> $3";
+    let row = connection.one(sql, values![hold, since, attempt]).await?;
+    Ok(Waiting { count: row.int("count")?, oldest: row.int("oldest")? })
 }
 
 /// What the gateways reported of a hold's request.
 pub async fn outcomes(connection: &mut Connection, id: &str) -> Result<Vec<Outcome>, StoreError> {
-    let sql = "SELECT hold, attempt, forwarded, status FROM outcomes WHERE hold = ? ORDER BY reported_at";
-    sqlx::query(sql).bind(id).fetch_all(connection).await?.iter().map(outcome).collect()
+    let sql = "SELECT hold, attempt, forwarded, status FROM outcomes WHERE hold = $1 ORDER BY reported_at";
+    connection.rows(sql, values![id]).await?.iter().map(outcome).collect()
 }
 
-fn outcome(row: &SqliteRow) -> Result<Outcome, StoreError> {
-    let (hold, attempt, forwarded) = (row.try_get("hold")?, row.try_get("attempt")?, row.try_get("forwarded")?);
-    Ok(Outcome { hold, attempt, forwarded, status: row.try_get("status")? })
+fn outcome(row: &Row) -> Result<Outcome, StoreError> {
+    let status = row.int_or_null("status")?.map(u16::try_from).transpose();
+    let status = status.map_err(|_| StoreError::Corrupt("outcomes.status"))?;
+    Ok(Outcome { hold: row.text("hold")?, attempt: row.text("attempt")?, forwarded: row.flag("forwarded")?, status })
 }
 
 impl Tx {
     /// Notes that an attempt asked for a hold, or found one.
     pub async fn note_attempt(&mut self, hold: &Hold, attempt: &str, now: u64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attempts (grp, attempt, hold, asked_at, heard_at) VALUES (?1, ?2, ?3, ?4, ?4)
+        let sql = "INSERT INTO attempts (grp, attempt, hold, asked_at, heard_at) VALUES ($1, $2, $3, $4, $4)
                    ON CONFLICT (grp, attempt) DO UPDATE
                    SET hold = excluded.hold, asked_at = excluded.asked_at, heard_at = excluded.heard_at";
-        let query = sqlx::query(sql).bind(&hold.terms.group).bind(attempt).bind(&hold.terms.id).bind(int(now));
-        query.execute(&mut **self).await?;
+        self.execute(sql, values![&hold.terms.group, attempt, &hold.terms.id, now]).await?;
         Ok(())
     }
 
     /// Notes that the agents of these attempts hung up.
     pub async fn note_detached(&mut self, group: &str, attempts: &[String], now: u64) -> Result<(), StoreError> {
-        let head = "INSERT INTO attempts (grp, attempt, detached_at, heard_at) ";
+        let head = "INSERT INTO attempts (grp, attempt, detached_at, heard_at)";
         let tail = " ON CONFLICT (grp, attempt) DO UPDATE
                     SET detached_at = excluded.detached_at, heard_at = excluded.heard_at";
-        rows::write(self, (head, tail), attempts, |mut row, attempt| {
-            row.push_bind(group).push_bind(&**attempt).push_bind(int(now)).push_bind(int(now));
-        })
-        .await?;
+        // PostgreSQL changes a row once in a statement.
+        let attempts: Vec<&String> = attempts.iter().collect::<BTreeSet<_>>().into_iter().collect();
+        let group = group.to_owned();
+        self.write((head, tail), &attempts, |attempt| values![&group, *attempt, now, now]).await?;
         Ok(())
     }
 
     /// Deletes attempts that were heard of last at or before `until`; says how many.
     pub async fn delete_attempts(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM attempts WHERE rowid IN
-                   (SELECT rowid FROM attempts WHERE heard_at <= ? ORDER BY heard_at LIMIT ?)";
-        Ok(sqlx::query(sql).bind(int(until)).bind(limit).execute(&mut **self).await?.rows_affected())
+        let sql = "DELETE FROM attempts WHERE (grp, attempt) IN
+                   (SELECT grp, attempt FROM attempts WHERE heard_at <= $1 ORDER BY heard_at LIMIT $2)";
+        self.execute(sql, values![until, limit]).await
     }
 
     /// Keeps reports and gives those that are new: of attempts that have not reported before and that did redeem their hold,
@@ -81,11 +85,13 @@ impl Tx {
                     SELECT holds.id, used_attempt, forwarded, status, reported_at FROM told
                     JOIN holds ON holds.id = told.hold AND holds.grp = told.grp AND used_attempt = told.attempt WHERE true
                     ON CONFLICT DO NOTHING RETURNING hold, attempt, forwarded, status";
-        let new = rows::write_returning(self, (head, tail), outcomes, |mut row, told| {
-            row.push_bind(&*told.hold).push_bind(group).push_bind(&*told.attempt);
-            row.push_bind(told.forwarded).push_bind(told.status).push_bind(int(now));
-        })
-        .await?;
-        new.iter().map(outcome).collect()
+        // Of several reports of one attempt the first counts; a statement has no order.
+        let mut seen = BTreeSet::new();
+        let first = outcomes.iter().filter(|told| seen.insert((&told.hold, &told.attempt)));
+        let reports: Vec<(&str, &Outcome)> = first.map(|outcome| (group, outcome)).collect();
+        let new = self.write_returning((head, tail), &reports, |(group, told)| {
+            values![&told.hold, *group, &told.attempt, told.forwarded, told.status, now]
+        });
+        new.await?.iter().map(outcome).collect()
     }
 }

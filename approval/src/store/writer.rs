@@ -3,29 +3,24 @@
 
 use std::{
     ops::{Deref, DerefMut},
-    pin::Pin,
     sync::Arc,
 };
 
 use holdgate_protocol::Hash;
-use sqlx::SqliteConnection;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
-use super::{feed, ledger, policy};
-use crate::{
-    policy::Published,
-    store::{Command, StoreError},
-};
+use super::{Command, Connection, Later, Shared, Store, StoreError, feed, ledger, policy, sql::values, tail::Told};
+use crate::policy::Published;
 
 /// Commands in one transaction.
 const BATCH: usize = 256;
 
 /// The writer's transaction: queries run on it, and it knows the ends of the feed and of the ledger.
 pub struct Tx {
-    connection: SqliteConnection,
+    connection: Connection,
     pub(super) head: Head,
     pub(super) appended: Appended,
-    /// Whether something was deleted that must not stay in the log either.
+    /// Whether something was deleted that must not stay in the files either.
     pub(super) erases: bool,
 }
 
@@ -33,7 +28,9 @@ pub struct Tx {
 #[derive(Default)]
 pub(super) struct Appended {
     pub(super) entries: Vec<ledger::Entry>,
-    pub(super) told: Vec<feed::Told>,
+    pub(super) told: Vec<Told>,
+    /// Up to which number the feed was forgotten.
+    pub(super) pruned: u64,
 }
 
 /// What the next entry goes on from.
@@ -46,6 +43,11 @@ pub(super) struct Head {
 }
 
 impl Tx {
+    fn new(connection: Connection, policy: Option<Arc<Published>>) -> Self {
+        let head = Head { feed: 0, ledger: 0, ledger_hash: Hash::of(b""), policy };
+        Tx { connection, head, appended: Appended::default(), erases: false }
+    }
+
     /// The newest number of the feed.
     pub fn seq(&self) -> u64 {
         self.head.feed
@@ -58,15 +60,15 @@ impl Tx {
 }
 
 impl Deref for Tx {
-    type Target = SqliteConnection;
+    type Target = Connection;
 
-    fn deref(&self) -> &SqliteConnection {
+    fn deref(&self) -> &Connection {
         &self.connection
     }
 }
 
 impl DerefMut for Tx {
-    fn deref_mut(&mut self) -> &mut SqliteConnection {
+    fn deref_mut(&mut self) -> &mut Connection {
         &mut self.connection
     }
 }
@@ -74,7 +76,7 @@ impl DerefMut for Tx {
 /// A command whose type is forgotten.
 pub(super) trait Job: Send {
     /// Runs it; says whether what it wrote stays.
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
+    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Later<'a, bool>;
 
     /// Gives the answer, now that the transaction is through or lost.
     fn finish(self: Box<Self>, committed: bool);
@@ -95,7 +97,7 @@ pub(super) fn queued<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver
 }
 
 impl<C: Command> Job for Queued<C> {
-    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>> {
+    fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Later<'a, bool> {
         Box::pin(async move {
             let Some(command) = self.command.take() else { return false };
             let answer = command.run(tx).await;
@@ -106,7 +108,7 @@ impl<C: Command> Job for Queued<C> {
     }
 
     fn finish(self: Box<Self>, committed: bool) {
-        let lost = || Err(C::Error::from(StoreError::Stopped));
+        let lost = || Err(C::Error::from(StoreError::Lost));
         let answer = match self.answer {
             // A refusal wrote nothing: it stands whether or not the others were committed.
             Some(Err(error)) => Err(error),
@@ -120,59 +122,84 @@ impl<C: Command> Job for Queued<C> {
 
 /// Runs commands until the last sender is gone.
 pub(super) async fn run(
-    connection: SqliteConnection,
+    store: Arc<dyn Store>,
+    connection: Connection,
     mut queue: mpsc::Receiver<Box<dyn Job>>,
-    news: watch::Sender<u64>,
-    policies: watch::Sender<Option<Arc<Published>>>,
+    shared: Arc<Shared>,
 ) {
-    let head = Head { feed: 0, ledger: 0, ledger_hash: Hash::of(b""), policy: policies.borrow().clone() };
-    let mut tx = Tx { connection, head, appended: Appended::default(), erases: false };
+    let mut present = Some(Tx::new(connection, shared.policy.borrow().clone()));
     let mut jobs = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
-        let committed = transaction(&mut tx, &mut jobs).await;
+        let open = match present.take() {
+            Some(tx) => Ok(tx),
+            None => store.writer().await.map(|connection| Tx::new(connection, shared.policy.borrow().clone())),
+        };
+        let committed = match open {
+            Err(error) => Err(error),
+            Ok(mut tx) => match transaction(&*store, &mut tx, &mut jobs).await {
+                Ok(()) => {
+                    told(&shared, &mut tx).await;
+                    present = Some(tx);
+                    Ok(())
+                }
+                // The connection may be inside the transaction still: with it ends what it has left, and a new one is opened.
+                Err(error) => Err(error),
+            },
+        };
         if let Err(error) = &committed {
             tracing::error!(%error, commands = jobs.len(), "a transaction was lost");
-            // The connection may be inside a transaction still, or outside already.
-            let _ = statement(&mut tx, "ROLLBACK").await;
-        }
-        if committed.is_ok() {
-            news.send_if_modified(|seq| std::mem::replace(seq, tx.head.feed) != tx.head.feed);
-            policies.send_if_modified(|known| {
-                let newer = known.as_ref().map(|p| p.reference.rev) != tx.head.policy.as_ref().map(|p| p.reference.rev);
-                if newer {
-                    known.clone_from(&tx.head.policy);
-                }
-                newer
-            });
-        }
-        if std::mem::take(&mut tx.erases)
-            && let Err(error) = statement(&mut tx, "PRAGMA wal_checkpoint(TRUNCATE)").await
-        {
-            tracing::warn!(%error, "what was deleted stays in the log until it is brought into the database");
         }
         jobs.drain(..).for_each(|job| job.finish(committed.is_ok()));
+        if let Some(tx) = present.as_mut().filter(|tx| tx.erases) {
+            erase(&*store, tx).await;
+        }
+    }
+}
+
+/// Lets readers know what was committed.
+async fn told(shared: &Shared, tx: &mut Tx) {
+    let Appended { told, pruned, .. } = std::mem::take(&mut tx.appended);
+    let known = told.first().map_or(tx.head.feed, |first| first.seq - 1);
+    if known > shared.tail.head() {
+        // Another process wrote in between.
+        if let Err(error) = shared.catch_up(&mut tx.connection).await {
+            tracing::error!(%error, "what another process wrote could not be read");
+        }
+    } else {
+        shared.tail.add(known, told, tx.head.feed);
+    }
+    shared.tail.forget(pruned);
+    shared.put_in_force(tx.head.policy.clone());
+}
+
+async fn erase(store: &dyn Store, tx: &mut Tx) {
+    match store.erase(&mut tx.connection).await {
+        // Otherwise it is tried again after the next commit.
+        Ok(done) => tx.erases = !done,
+        Err(error) => tracing::warn!(%error, "what was deleted stays in the log until it is brought into the database"),
     }
 }
 
 /// One transaction for all jobs; a job that refuses is undone alone.
-async fn transaction(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), sqlx::Error> {
-    statement(tx, "BEGIN IMMEDIATE").await?;
+async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    store.begin(tx).await?;
     tx.appended = Appended::default();
-    // The command line may have written since: the ends are read afresh under the lock.
-    tx.head.feed = feed::head(tx).await.map_err(protocol)?;
-    (tx.head.ledger, tx.head.ledger_hash) = ledger::head(tx).await.map_err(protocol)?;
+    // Another process may have written since: the ends are read afresh under the lock.
+    tx.head.feed = feed::head(tx).await?;
+    (tx.head.ledger, tx.head.ledger_hash) = ledger::head(tx).await?;
     let known = tx.head.policy.as_ref().map(|published| &published.reference).cloned();
-    if policy::reference_in_force(tx).await.map_err(protocol)? != known {
-        tx.head.policy = policy::in_force(tx).await.map_err(protocol)?.map(Arc::new);
+    if policy::reference_in_force(tx).await? != known {
+        tx.head.policy = policy::in_force(tx).await?.map(Arc::new);
     }
     if let [job] = jobs {
         // Alone it needs no savepoint, which would have to remember each page that a large command changes.
-        let before = tx.head.clone();
+        let before = (tx.head.clone(), tx.erases);
         if !job.run(tx).await {
-            (tx.head, tx.erases) = (before, false);
+            (tx.head, tx.erases) = before;
+            tx.appended = Appended::default();
             return statement(tx, "ROLLBACK").await;
         }
-        return commit(tx).await;
+        return commit(store, tx).await;
     }
     for job in jobs {
         let (before, entries, told) = (tx.head.clone(), tx.appended.entries.len(), tx.appended.told.len());
@@ -185,22 +212,18 @@ async fn transaction(tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), sqlx:
         }
         statement(tx, "RELEASE command").await?;
     }
-    commit(tx).await
+    commit(store, tx).await
 }
 
-async fn commit(tx: &mut Tx) -> Result<(), sqlx::Error> {
-    tx.write_entries().await.map_err(protocol)?;
-    tx.write_told().await.map_err(protocol)?;
+async fn commit(store: &dyn Store, tx: &mut Tx) -> Result<(), StoreError> {
+    tx.write_entries().await?;
+    tx.write_told().await?;
+    if !tx.appended.told.is_empty() {
+        store.announce(tx).await?;
+    }
     statement(tx, "COMMIT").await
 }
 
-async fn statement(tx: &mut Tx, sql: &'static str) -> Result<(), sqlx::Error> {
-    sqlx::query(sql).execute(&mut tx.connection).await.map(|_| ())
-}
-
-fn protocol(error: StoreError) -> sqlx::Error {
-    match error {
-        StoreError::Database(error) => error,
-        other => sqlx::Error::Protocol(other.to_string()),
-    }
+async fn statement(tx: &mut Tx, sql: &'static str) -> Result<(), StoreError> {
+    tx.execute(sql, values![]).await.map(|_| ())
 }

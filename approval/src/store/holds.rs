@@ -1,0 +1,360 @@
+//! Holds, what was captured of their requests, and their decisions.
+
+use std::collections::{BTreeSet, HashMap};
+
+use holdgate_protocol::{
+    Hash,
+    bundle::PolicyRef,
+    gateway::{Asked, CapturedRequest, HoldState, OpenHold},
+};
+
+use super::{
+    Connection, StoreError, Tx,
+    sql::{Row, values},
+};
+use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, quota::counted};
+
+const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
+    policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
+
+/// The key by which a request finds its open hold.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinKey<'a> {
+    pub group: &'a str,
+    pub agent_key: &'a Hash,
+    pub digest: &'a Hash,
+    pub requirement: &'a Hash,
+}
+
+/// A hold as a list shows it.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub hold: Hold,
+    pub place: Place,
+    pub method: String,
+    pub authority: String,
+    pub path: String,
+    pub query: Option<Query>,
+}
+
+/// The beginning of a query, as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    pub text: String,
+    /// Bytes that were left off.
+    pub rest: u64,
+}
+
+/// The most characters of a query in a list.
+const LISTED_QUERY: u32 = 512;
+
+/// Where a list goes on: the deadline and id of the last one that was shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub deadline: u64,
+    pub id: String,
+}
+
+/// One decision as it is kept.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    pub person: String,
+    pub name: String,
+    pub verdict: Verdict,
+    pub role: String,
+    pub roles: BTreeSet<String>,
+    pub reason: String,
+    pub signed_in_at: u64,
+    pub decided_at: u64,
+}
+
+impl Decision {
+    /// The decision as an approval that counts, if it is one.
+    pub fn approval(&self) -> Option<Approval> {
+        let approves = self.verdict == Verdict::Approve;
+        approves.then(|| Approval { person: self.person.clone(), roles: self.roles.clone() })
+    }
+}
+
+/// The hold with this id.
+pub async fn find(connection: &mut Connection, id: &str) -> Result<Option<Hold>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM holds WHERE id = $1");
+    connection.row(sql, values![id]).await?.as_ref().map(hold).transpose()
+}
+
+/// The holds with these ids, by id.
+pub async fn find_all(connection: &mut Connection, ids: &[&str]) -> Result<HashMap<String, Hold>, StoreError> {
+    let found = connection.find(&format!("SELECT {COLUMNS} FROM holds WHERE id IN"), ids).await?;
+    let by_id = |row: &Row| hold(row).map(|hold| (hold.terms.id.clone(), hold));
+    found.iter().map(by_id).collect()
+}
+
+/// The open hold of a request.
+pub async fn find_open(connection: &mut Connection, key: JoinKey<'_>) -> Result<Option<Hold>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE grp = $1 AND agent_key = $2 AND digest = $3 AND requirement_hash = $4
+         AND state IN ('pending', 'approved')"
+    );
+    let values = values![key.group, key.agent_key, key.digest, key.requirement];
+    connection.row(sql, values).await?.as_ref().map(hold).transpose()
+}
+
+/// The denial that a request met last, if it is younger than `after`.
+pub async fn find_denied(
+    connection: &mut Connection,
+    key: JoinKey<'_>,
+    after: u64,
+) -> Result<Option<Hold>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE grp = $1 AND agent_key = $2 AND digest = $3 AND requirement_hash = $4
+         AND state = 'denied' AND since > $5 ORDER BY since DESC LIMIT 1"
+    );
+    let values = values![key.group, key.agent_key, key.digest, key.requirement, after];
+    connection.row(sql, values).await?.as_ref().map(hold).transpose()
+}
+
+/// Open holds whose deadline is at or before `now`, oldest first.
+pub async fn overdue(connection: &mut Connection, now: u64, limit: u32) -> Result<Vec<Hold>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved') AND deadline <= $1 ORDER BY deadline LIMIT $2"
+    );
+    connection.rows(sql, values![now, limit]).await?.iter().map(hold).collect()
+}
+
+/// All open holds.
+pub async fn open(connection: &mut Connection) -> Result<Vec<Hold>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved')");
+    connection.rows(sql, values![]).await?.iter().map(hold).collect()
+}
+
+/// Holds in one state after a place in the list's order: open ones by deadline, the oldest first; ended ones by their
+/// end, the newest first.
+pub async fn list(
+    connection: &mut Connection,
+    state: HoldState,
+    after: Option<&Place>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    let open = matches!(state, HoldState::Pending | HoldState::Approved);
+    let start = if open { (-1, "") } else { (i64::MAX, "") };
+    let place = |place: &'_ Place| i64::try_from(place.deadline).unwrap_or(i64::MAX);
+    let (deadline, id) = after.map_or(start, |after| (place(after), &after.id));
+    let (sign, order) = if open { (">", "ASC") } else { ("<", "DESC") };
+    let sql = format!(
+        "SELECT {COLUMNS}, method, authority, path, substr(query, 1, {LISTED_QUERY}) AS query,
+         CAST(octet_length(query) AS BIGINT) AS query_bytes FROM holds
+         WHERE state = $1 AND (deadline, id) {sign} ($2, $3) ORDER BY deadline {order}, id {order} LIMIT $4"
+    );
+    let listed = |row: &Row| {
+        let (method, authority, path) = (row.text("method")?, row.text("authority")?, row.text("path")?);
+        let place = Place { deadline: row.int("deadline")?, id: row.text("id")? };
+        let bytes = row.int_or_null("query_bytes")?.unwrap_or_default();
+        let query = row.text_or_null("query")?;
+        let query = query.map(|text| Query { rest: bytes.saturating_sub(text.len() as u64), text });
+        Ok(Listed { hold: hold(row)?, place, method, authority, path, query })
+    };
+    connection.rows(sql, values![state.as_str(), deadline, id, limit]).await?.iter().map(listed).collect()
+}
+
+/// How many holds are in a state.
+pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64, StoreError> {
+    let sql = "SELECT count(*) AS count FROM holds WHERE state = $1";
+    connection.one(sql, values![state.as_str()]).await?.int("count")
+}
+
+/// What the gateway captured of a hold's request.
+pub async fn captured(connection: &mut Connection, id: &str) -> Result<Option<CapturedRequest>, StoreError> {
+    let row = connection.row("SELECT request FROM captures WHERE hold = $1", values![id]).await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&row.bytes("request")?)?))
+}
+
+/// What the agent says of its request.
+pub async fn agent_reason(connection: &mut Connection, id: &str) -> Result<Option<String>, StoreError> {
+    let row = connection.row("SELECT agent_reason FROM holds WHERE id = $1", values![id]).await?;
+    Ok(row.map(|row| row.text_or_null("agent_reason")).transpose()?.flatten())
+}
+
+/// How the agent asked to be answered when the hold was opened.
+pub async fn asked(connection: &mut Connection, id: &str) -> Result<Asked, StoreError> {
+    let row = connection.row("SELECT asked_async, asked_wait FROM holds WHERE id = $1", values![id]).await?;
+    let Some(row) = row else { return Ok(Asked::default()) };
+    Ok(Asked { respond_async: row.flag("asked_async")?, wait: row.int_or_null("asked_wait")? })
+}
+
+/// The decisions on a hold, oldest first.
+pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Decision>, StoreError> {
+    let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.reason, d.signed_in_at, d.decided_at
+               FROM decisions d JOIN persons p ON p.id = d.person WHERE d.hold = $1 ORDER BY d.number";
+    let decision = |row: &Row| {
+        Ok(Decision {
+            person: row.text("person")?,
+            name: row.text("name")?,
+            verdict: if row.text("verdict")? == "approve" { Verdict::Approve } else { Verdict::Deny },
+            role: row.text("role")?,
+            roles: row.json("roles")?,
+            reason: row.text("reason")?,
+            signed_in_at: row.int("signed_in_at")?,
+            decided_at: row.int("decided_at")?,
+        })
+    };
+    connection.rows(sql, values![id]).await?.iter().map(decision).collect()
+}
+
+/// The approvals of these holds that count, by hold.
+pub async fn approvals(
+    connection: &mut Connection,
+    holds: &[&str],
+) -> Result<HashMap<String, Vec<Approval>>, StoreError> {
+    let query = "SELECT hold, person, roles FROM decisions WHERE verdict = 'approve' AND hold IN";
+    let mut approvals: HashMap<String, Vec<Approval>> = HashMap::new();
+    for row in connection.find(query, holds).await? {
+        let approval = Approval { person: row.text("person")?, roles: row.json("roles")? };
+        approvals.entry(row.text("hold")?).or_default().push(approval);
+    }
+    Ok(approvals)
+}
+
+impl Tx {
+    /// Keeps a new hold with what was captured.
+    pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold) -> Result<(), StoreError> {
+        let terms = &hold.terms;
+        let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
+                   rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
+                   idempotency_key, asked_async, asked_wait, opened_at, state, since, deadline)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                   $21, $22, $23, $24)";
+        let values = values![
+            &terms.id,
+            &terms.group,
+            serde_json::to_string(&terms.agent)?,
+            &terms.agent_key,
+            &terms.digest,
+            serde_json::to_string(&terms.components)?,
+            serde_json::to_string(&terms.requirement)?,
+            &terms.requirement_hash,
+            serde_json::to_string(&terms.rules)?,
+            &terms.policy.id,
+            &terms.policy.rev,
+            terms.policy.serial,
+            &ask.request.method,
+            &ask.request.authority,
+            &ask.request.path,
+            &ask.request.query,
+            &ask.agent_reason,
+            &ask.idempotency_key,
+            ask.asked.respond_async,
+            ask.asked.wait,
+            hold.opened_at,
+            hold.stage.state().as_str(),
+            hold.since,
+            hold.expires_at(),
+        ];
+        self.execute(sql, values).await?;
+        let request = serde_json::to_vec(&ask.request)?;
+        self.execute("INSERT INTO captures (hold, request) VALUES ($1, $2)", values![&terms.id, request]).await?;
+        self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await
+    }
+
+    /// Deletes what was captured of holds that ended at or before `until`, from the files too; says of how many.
+    pub async fn delete_captures(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM captures WHERE hold IN (SELECT hold FROM captures JOIN holds ON holds.id = hold
+                   WHERE state NOT IN ('pending', 'approved') AND since <= $1 LIMIT $2)";
+        let deleted = self.execute(sql, values![until, limit]).await?;
+        self.erases |= deleted > 0;
+        Ok(deleted)
+    }
+
+    /// Brings holds from the states that were read to others; a hold stands there once. `false`: some are not in the state
+    /// that was read any more, and what this has written must not stay.
+    pub async fn change_holds(&mut self, changes: &[(&Hold, &Change)], now: u64) -> Result<bool, StoreError> {
+        let head = "WITH new (id, was, state, cause, since, deadline, attempt, permit, valid_until) AS (";
+        let tail =
+            ") UPDATE holds SET state = new.state, cause = new.cause, since = new.since, deadline = new.deadline,
+                    used_attempt = new.attempt, grant_text = new.permit, grant_expires_at = new.valid_until
+                    FROM new WHERE holds.id = new.id AND holds.state = new.was";
+        let changed = self.write((head, tail), changes, |(before, change)| {
+            let used = if let Stage::Used(used) = &change.stage { Some(used) } else { None };
+            values![
+                &before.terms.id,
+                before.stage.state().as_str(),
+                change.stage.state().as_str(),
+                change.stage.cause().map(Cause::as_str),
+                now,
+                change.stage.deadline().unwrap_or(now),
+                used.map(|used| used.attempt.as_str()),
+                used.map(|used| used.grant.as_str()),
+                used.map(|used| used.grant_expires_at),
+            ]
+        });
+        if usize::try_from(changed.await?) != Ok(changes.len()) {
+            return Ok(false);
+        }
+        let ended = |(before, change): &&(&Hold, &Change)| {
+            before.stage.deadline().is_some() && change.stage.deadline().is_none()
+        };
+        let names = changes.iter().filter(ended).flat_map(|(hold, _)| counted(&hold.terms.agent, &hold.terms.rules));
+        self.count_ended(names).await?;
+        Ok(true)
+    }
+
+    /// Keeps decisions with the holds that they are on.
+    pub async fn insert_decisions(&mut self, decisions: &[(String, Decision)]) -> Result<(), StoreError> {
+        let roles = |(_, decision): &(String, Decision)| serde_json::to_string(&decision.roles);
+        let roles = decisions.iter().map(roles).collect::<Result<Vec<_>, _>>()?;
+        let decided: Vec<_> = decisions.iter().zip(&roles).collect();
+        let head = "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at)";
+        self.write((head, ""), &decided, |((hold, decision), roles)| {
+            let verdict = if decision.verdict == Verdict::Approve { "approve" } else { "deny" };
+            values![
+                hold,
+                &decision.person,
+                verdict,
+                &decision.role,
+                *roles,
+                &decision.reason,
+                decision.signed_in_at,
+                decision.decided_at,
+            ]
+        })
+        .await?;
+        Ok(())
+    }
+}
+
+fn hold(row: &Row) -> Result<Hold, StoreError> {
+    let (deadline, since) = (row.int("deadline")?, row.int("since")?);
+    let stage = match row.text("state")?.as_str() {
+        "pending" => Stage::Pending(Pending { decide_by: deadline }),
+        "approved" => Stage::Approved(Approved { use_by: deadline }),
+        "denied" => Stage::Denied,
+        "expired" => Stage::Expired,
+        "cancelled" => Stage::Cancelled(match row.text("cause")?.as_str() {
+            "revoked" => Cause::Revoked,
+            "policy" => Cause::Policy,
+            "suspended" => Cause::Suspended,
+            _ => return Err(StoreError::Corrupt("holds.cause")),
+        }),
+        "used" => Stage::Used(Used {
+            attempt: row.text("used_attempt")?,
+            grant: row.text("grant_text")?,
+            grant_expires_at: row.int("grant_expires_at")?,
+        }),
+        _ => return Err(StoreError::Corrupt("holds.state")),
+    };
+    let policy =
+        PolicyRef { id: row.text("policy_id")?, rev: row.hash("policy_rev")?, serial: row.int("policy_serial")? };
+    let terms = Terms {
+        id: row.text("id")?,
+        group: row.text("grp")?,
+        agent: row.json("agent")?,
+        agent_key: row.hash("agent_key")?,
+        digest: row.hash("digest")?,
+        components: row.json("components")?,
+        requirement: row.json("requirement")?,
+        requirement_hash: row.hash("requirement_hash")?,
+        rules: row.json("rules")?,
+        policy,
+    };
+    Ok(Hold { terms, opened_at: row.int("opened_at")?, since, stage })
+}

@@ -1,0 +1,134 @@
+//! Persons, groups, what persons are eligible for, and their sessions.
+
+use std::collections::BTreeSet;
+
+use holdgate_protocol::Hash;
+
+use super::{Connection, StoreError, Tx, sql::values};
+
+/// A person of the directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    pub id: String,
+    pub name: String,
+}
+
+/// A session as it is kept: without its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub person: Person,
+    pub signed_in_at: u64,
+    pub expires_at: u64,
+}
+
+/// A role that a person is eligible for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Eligibility {
+    pub role: String,
+    /// A policy's id, or `*`.
+    pub scope: String,
+    pub from: Option<u64>,
+    /// The first moment at which it does not hold any more.
+    pub until: Option<u64>,
+}
+
+/// The roles that a person is eligible for in the scope of a policy at `now`.
+pub async fn roles(
+    connection: &mut Connection,
+    person: &str,
+    policy: &str,
+    now: u64,
+) -> Result<BTreeSet<String>, StoreError> {
+    let sql = "SELECT DISTINCT role FROM eligibility WHERE person = $1 AND scope IN ('*', $2)
+               AND coalesce(valid_from, 0) <= $3 AND (valid_until IS NULL OR $3 < valid_until)";
+    let rows = connection.rows(sql, values![person, policy, now]).await?;
+    rows.iter().map(|row| row.text("role")).collect()
+}
+
+/// The person behind an identity at an issuer.
+pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<String>, StoreError> {
+    let row = connection.row("SELECT person FROM links WHERE iss = $1 AND sub = $2", values![iss, sub]).await?;
+    row.map(|row| row.text("person")).transpose()
+}
+
+/// The members of a group; none where there is no such group.
+pub async fn members(connection: &mut Connection, group: &str) -> Result<BTreeSet<String>, StoreError> {
+    let rows = connection.rows("SELECT person FROM members WHERE grp = $1", values![group]).await?;
+    rows.iter().map(|row| row.text("person")).collect()
+}
+
+/// A person with the hash of their password, if they have one.
+pub async fn with_password(
+    connection: &mut Connection,
+    id: &str,
+) -> Result<Option<(Person, Option<String>)>, StoreError> {
+    let sql = "SELECT id, name, password_hash FROM persons WHERE id = $1";
+    let Some(row) = connection.row(sql, values![id]).await? else { return Ok(None) };
+    Ok(Some((Person { id: row.text("id")?, name: row.text("name")? }, row.text_or_null("password_hash")?)))
+}
+
+/// The session of a token that is valid at `now`.
+pub async fn session(connection: &mut Connection, token: &Hash, now: u64) -> Result<Option<Session>, StoreError> {
+    let sql = "SELECT p.id, p.name, s.signed_in_at, s.expires_at FROM sessions s JOIN persons p ON p.id = s.person
+               WHERE s.token_hash = $1 AND s.expires_at > $2";
+    let Some(row) = connection.row(sql, values![token, now]).await? else { return Ok(None) };
+    let person = Person { id: row.text("id")?, name: row.text("name")? };
+    Ok(Some(Session { person, signed_in_at: row.int("signed_in_at")?, expires_at: row.int("expires_at")? }))
+}
+
+impl Tx {
+    pub async fn insert_person(&mut self, person: &Person, password_hash: Option<&str>) -> Result<(), StoreError> {
+        let sql = "INSERT INTO persons (id, name, password_hash) VALUES ($1, $2, $3)";
+        self.execute(sql, values![&person.id, &person.name, password_hash]).await?;
+        Ok(())
+    }
+
+    pub async fn insert_link(&mut self, person: &str, iss: &str, sub: &str) -> Result<(), StoreError> {
+        let sql = "INSERT INTO links (iss, sub, person) VALUES ($1, $2, $3)";
+        self.execute(sql, values![iss, sub, person]).await?;
+        Ok(())
+    }
+
+    pub async fn insert_group(&mut self, id: &str, name: &str, members: &[String]) -> Result<(), StoreError> {
+        self.execute("INSERT INTO groups (id, name) VALUES ($1, $2)", values![id, name]).await?;
+        for member in members {
+            self.execute("INSERT INTO members (grp, person) VALUES ($1, $2)", values![id, member]).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn grant_eligibility(
+        &mut self,
+        person: &str,
+        eligibility: &Eligibility,
+        granted_by: &str,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO eligibility (person, role, scope, valid_from, valid_until, granted_by, granted_at)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
+        let Eligibility { role, scope, from, until } = eligibility;
+        self.execute(sql, values![person, role, scope, *from, *until, granted_by, now]).await?;
+        Ok(())
+    }
+
+    /// Sets a password and ends the person's sessions. `false`: there is no such person.
+    pub async fn set_password(&mut self, person: &str, hash: &str) -> Result<bool, StoreError> {
+        let sql = "UPDATE persons SET password_hash = $1 WHERE id = $2";
+        let known = self.execute(sql, values![hash, person]).await? == 1;
+        self.execute("DELETE FROM sessions WHERE person = $1", values![person]).await?;
+        Ok(known)
+    }
+
+    /// Keeps a session under the hash of its token, and forgets those that are over.
+    pub async fn insert_session(&mut self, token: &Hash, session: &Session) -> Result<(), StoreError> {
+        self.execute("DELETE FROM sessions WHERE expires_at <= $1", values![session.signed_in_at]).await?;
+        let sql = "INSERT INTO sessions (token_hash, person, signed_in_at, expires_at) VALUES ($1, $2, $3, $4)";
+        self.execute(sql, values![token, &session.person.id, session.signed_in_at, session.expires_at]).await?;
+        Ok(())
+    }
+
+    pub async fn delete_session(&mut self, token: &Hash) -> Result<(), StoreError> {
+        self.execute("DELETE FROM sessions WHERE token_hash = $1", values![token]).await?;
+        Ok(())
+    }
+}

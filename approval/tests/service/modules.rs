@@ -1,0 +1,38 @@
+// What both databases are tested by: included by `service.rs` (SQLite) and `postgres.rs`.
+
+#[path = "attacks.rs"]
+mod attacks;
+#[path = "audit.rs"]
+mod audit;
+#[path = "console.rs"]
+mod console;
+#[path = "decisions.rs"]
+mod decisions;
+#[path = "feed.rs"]
+mod feed;
+#[path = "holds.rs"]
+mod holds;
+#[path = "ledger.rs"]
+mod ledger;
+#[path = "limits.rs"]
+mod limits;
+#[path = "load.rs"]
+mod load;
+#[path = "lots.rs"]
+mod lots;
+#[path = "openapi.rs"]
+mod openapi;
+#[path = "policy.rs"]
+mod policy;
+#[path = "process.rs"]
+mod process;
+#[path = "redemptions.rs"]
+mod redemptions;
+#[path = "retention.rs"]
+mod retention;
+#[path = "store.rs"]
+mod store;
+#[path = "support.rs"]
+mod support;
+#[path = "suspension.rs"]
+mod suspension;

@@ -1,0 +1,93 @@
+//! PostgreSQL: how a test comes to a database, and what is tested of it alone.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::sync::Mutex;
+
+use crate::support::World;
+
+/// What the database itself refuses: to change, delete or replace what is recorded.
+pub const FORGERIES: &[&str] = &[
+    "UPDATE ledger SET data = '{}' WHERE seq = 1",
+    "DELETE FROM ledger WHERE seq = 1",
+    "TRUNCATE ledger",
+    "INSERT INTO ledger SELECT * FROM ledger WHERE seq = 1",
+    "INSERT INTO ledger SELECT * FROM ledger WHERE seq = 1 ON CONFLICT (seq) DO UPDATE SET data = '{}'",
+    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
+    "UPDATE decisions SET reason = 'x'",
+    "DELETE FROM decisions",
+    "TRUNCATE decisions",
+];
+
+/// What a serving process has in its data folder.
+pub const FILES: &[&str] = &[];
+
+/// Lets the commit itself fail.
+pub const BROKEN: &[&str] = &[
+    "ALTER TABLE captures ALTER CONSTRAINT captures_hold_fkey DEFERRABLE INITIALLY DEFERRED",
+    "INSERT INTO captures (hold, request) VALUES ('nowhere', '')",
+];
+
+/// Makes the database refuse to change one hold.
+pub fn refusing(hold: &str) -> Vec<String> {
+    vec![format!(
+        "CREATE TRIGGER broken BEFORE UPDATE ON holds FOR EACH ROW WHEN (NEW.id = '{hold}')
+         EXECUTE FUNCTION refuse('no')"
+    )]
+}
+
+static MADE: Mutex<Option<HashMap<PathBuf, String>>> = Mutex::const_new(None);
+
+/// The database that belongs to a data folder; a new one at first.
+pub async fn url(folder: &Path) -> String {
+    let server = std::env::var("HOLDGATE_TEST_POSTGRES_URL").unwrap_or_default();
+    assert!(!server.is_empty(), "HOLDGATE_TEST_POSTGRES_URL names no server: `cargo xtask postgres` starts one");
+    let mut made = MADE.lock().await;
+    let mut admin = PgConnection::connect(&server).await.unwrap();
+    let known = match &mut *made {
+        Some(known) => known,
+        none => {
+            drop_left_ones(&mut admin).await;
+            none.insert(HashMap::new())
+        }
+    };
+    if let Some(url) = known.get(folder) {
+        return url.clone();
+    }
+    let name = format!("holdgate_test_{}_{}", std::process::id(), known.len());
+    admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
+    let (address, _) = server.rsplit_once('/').unwrap();
+    let url = format!("{address}/{name}");
+    known.insert(folder.to_owned(), url.clone());
+    url
+}
+
+/// All that is kept, as text.
+pub async fn everything(world: &World) -> Vec<Vec<u8>> {
+    let mut connection = PgConnection::connect(&world.url).await.unwrap();
+    let sql = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'";
+    let tables: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut connection).await.unwrap();
+    let mut rows = Vec::new();
+    for table in tables {
+        let sql = sqlx::AssertSqlSafe(format!("SELECT t::text FROM {table} t"));
+        rows.extend(sqlx::query_scalar::<_, String>(sql).fetch_all(&mut connection).await.unwrap());
+    }
+    rows.into_iter().map(String::into_bytes).collect()
+}
+
+/// Drops the databases of test processes that are gone.
+async fn drop_left_ones(admin: &mut PgConnection) {
+    let sql = "SELECT datname FROM pg_database WHERE datname LIKE 'holdgate_test_%'";
+    let names: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut *admin).await.unwrap();
+    for name in names {
+        let process = name.split('_').nth(2).unwrap();
+        if !Path::new("/proc").join(process).exists() {
+            let sql = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
+            admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! SQLite: how a test comes to a database, and what is tested of it alone.
+
+use std::{path::Path, time::Duration};
+
+use holdgate_approval::store::{Command, StoreError, Tx, default_url};
+
+use serde_json::Value;
+
+use crate::{
+    process::{http, made, run, serve},
+    retention::{HOUR, count, kept_for},
+    support::{NOW, World},
+};
+
+/// What the database itself refuses: to change, delete or replace what is recorded.
+pub const FORGERIES: &[&str] = &[
+    "UPDATE ledger SET data = '{}' WHERE seq = 1",
+    "DELETE FROM ledger WHERE seq = 1",
+    "INSERT OR REPLACE INTO ledger SELECT * FROM ledger WHERE seq = 1",
+    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
+    "UPDATE decisions SET reason = 'x'",
+    "INSERT OR REPLACE INTO decisions SELECT * FROM decisions",
+    "INSERT OR REPLACE INTO decisions SELECT 1000, hold, person, 'approve', role, roles, reason, signed_in_at,
+     decided_at FROM decisions",
+    "INSERT OR REPLACE INTO decisions SELECT number, hold, 'bob', verdict, role, roles, reason, signed_in_at,
+     decided_at FROM decisions",
+];
+
+/// What a serving process has in its data folder.
+pub const FILES: &[&str] = &["holdgate.db", "holdgate.db-wal", "holdgate.db-shm", "serve.lock"];
+
+/// Lets the commit itself fail.
+pub const BROKEN: &[&str] =
+    &["PRAGMA defer_foreign_keys = ON", "INSERT INTO captures (hold, request) VALUES ('nowhere', x'00')"];
+
+/// Makes the database refuse to change one hold.
+pub fn refusing(hold: &str) -> Vec<String> {
+    vec![format!(
+        "CREATE TRIGGER broken BEFORE UPDATE ON holds WHEN NEW.id = '{hold}' BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )]
+}
+
+/// The database that belongs to a data folder.
+pub async fn url(folder: &Path) -> String {
+    default_url(folder)
+}
+
+/// All that is kept, as it lies there.
+pub async fn everything(world: &World) -> Vec<Vec<u8>> {
+    let files = std::fs::read_dir(world.path()).unwrap().map(|file| file.unwrap().path());
+    files
+        .filter(|path| path.to_string_lossy().contains("holdgate.db"))
+        .map(|path| std::fs::read(path).unwrap())
+        .collect()
+}
+
+struct Pragma(&'static str);
+
+impl Command for Pragma {
+    type Answer = String;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<String, StoreError> {
+        let sql = format!("SELECT CAST({0} AS TEXT) AS value FROM pragma_{0}", self.0);
+        tx.one(sql, vec![]).await?.text("value")
+    }
+}
+
+#[tokio::test]
+async fn a_commit_is_on_the_disk_before_the_answer() {
+    let world = World::new().await;
+    // 2 is FULL: the log is synchronised at each commit.
+    for (pragma, value) in [("synchronous", "2"), ("journal_mode", "wal"), ("foreign_keys", "1")] {
+        assert_eq!(world.service.store.write(Pragma(pragma)).await.unwrap(), value, "{pragma}");
+    }
+}
+
+#[tokio::test]
+async fn quotas_of_an_older_database_count_what_is_open() {
+    let world = crate::limits::world_with_many_subjects().await;
+    let migration = include_str!("../../migrations/sqlite/0002_limits.sql");
+    let counted: Vec<&str> = migration.split("INSERT INTO quota_open\n").skip(1).collect();
+    assert_eq!(counted.len(), 3);
+    let mut rows = 0;
+    for select in counted {
+        let select = select.split(';').next().unwrap();
+        let wrong = format!("SELECT count(*) AS n FROM ({select} EXCEPT SELECT subject, name, holds FROM quota_open)");
+        assert_eq!(world.number(wrong).await, 0, "{select}");
+        rows += world.number(format!("SELECT count(*) AS n FROM ({select})")).await;
+    }
+    assert_eq!(rows, 7, "two agents, two owners, three rules");
+}
+
+#[tokio::test]
+async fn what_was_captured_is_on_the_disk_no_more() {
+    let world = kept_for(&["captures=1h"]).await;
+    let mut ask = world.ask(&["one"], "a");
+    ask.request.fields.push(("x-note".into(), "once upon a time".repeat(500)));
+    let (_, opened) = world.open(&ask).await;
+    let is_there = || {
+        let files = std::fs::read_dir(world.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let mut files = files.collect::<Vec<_>>().into_iter();
+        files.any(|bytes| bytes.windows(32).any(|part| part == b"once upon a timeonce upon a time"))
+    };
+    world.sign_in("alice").await.decide(&opened.hold, "deny").await;
+    assert!(is_there());
+    world.clock.advance(HOUR);
+    assert_eq!(count(&world, "captures").await, 0);
+    // The answer comes before the file is cleared.
+    let cleared = async || {
+        while is_there() {
+            tokio::time::sleep(Duration::from_millis(5)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), cleared()).await.expect("it goes from the files");
+    assert_eq!(world.service.now(), NOW + HOUR);
+}
+
+#[tokio::test]
+async fn one_data_folder_is_served_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = made(folder.path()).await;
+    let serving = serve(&data).await;
+    let second = ["serve", "--gateways", "127.0.0.1:0", "--people", "127.0.0.1:0"];
+    let (code, output, error) = run(&data, &second, "").await;
+    assert_eq!((code, output.as_str(), error.lines().count()), (1, "", 1), "{error}");
+    assert!(error.contains("is served by another process already; stop that one first"), "{error}");
+    assert_eq!(http(&serving.people, "GET", "/healthz", "", &Value::Null).await.0, 200);
+}
