@@ -8,7 +8,6 @@
     reason = "a measurement may fail loudly, as the tests do whose helpers it shares"
 )]
 
-#[expect(dead_code, reason = "it is the tests', and not all of it is needed here")]
 /// The database: that of `HOLDGATE_DATABASE_URL`, an empty one, or SQLite's.
 mod database {
     pub async fn url(folder: &std::path::Path) -> String {
@@ -16,6 +15,7 @@ mod database {
     }
 }
 
+#[expect(dead_code, reason = "it is the tests', and not all of it is needed here")]
 #[path = "../tests/service/support.rs"]
 mod support;
 
