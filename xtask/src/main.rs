@@ -23,8 +23,11 @@ usage: cargo xtask COMMAND
                                     what the gateway costs on real Envoy, beside other filters
   tidy                              only the checks of the layout and of the documents
   setup                             only fetch what the other commands need
+  postgres                          a PostgreSQL server for `cargo test` by hand, until it is interrupted
 
-HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched, HOLDGATE_ENVOY_136 one of Envoy 1.36.";
+HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched, HOLDGATE_ENVOY_136 one of Envoy 1.36.
+HOLDGATE_TEST_POSTGRES_URL names a PostgreSQL server for the tests, whose role may make databases; else one is started, from the programs in
+HOLDGATE_POSTGRES_BIN or those that are installed.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -37,7 +40,8 @@ fn main() -> ExitCode {
         ["bench"] => bench::run(),
         ["bench", "gateway", options @ ..] => gateway::run(options),
         ["tidy"] => tidy::run(),
-        ["setup"] => setup::run().and_then(|tools| setup::oldest_envoy(&tools)).map(|_| ()),
+        ["setup"] => setup::run().and_then(|tools| setup::TestTools::find(&tools)).map(|_| ()),
+        ["postgres"] => setup::postgres::Postgres::start().and_then(setup::postgres::Postgres::serve),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

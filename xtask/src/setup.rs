@@ -1,4 +1,7 @@
-//! What a fresh machine lacks: the wasm target and an Envoy binary. Shared by `demo` and `test`.
+//! What a fresh machine lacks: the wasm target and an Envoy binary, shared by `demo` and `test`; what only tests need.
+
+mod packages;
+pub(crate) mod postgres;
 
 use std::{
     fs,
@@ -76,6 +79,49 @@ pub(crate) fn run() -> Result<Tools> {
     Ok(Tools { workspace, envoy })
 }
 
+/// What only the tests run on.
+pub(crate) struct TestTools {
+    oldest_envoy: PathBuf,
+    oidc_provider: PathBuf,
+    schemathesis: PathBuf,
+}
+
+impl TestTools {
+    /// Finds or fetches it all. What is missing is an error and never a test that is left out.
+    pub(crate) fn find(tools: &Tools) -> Result<Self> {
+        let folder = tools.workspace.target.join("tools");
+        Ok(TestTools {
+            oldest_envoy: OLDEST_ENVOY.find(&folder)?,
+            oidc_provider: packages::oidc_provider(&tools.workspace)?,
+            schemathesis: packages::schemathesis(&folder)?,
+        })
+    }
+
+    /// Tells a command of them by its environment.
+    pub(crate) fn tell(&self, command: &mut Command) {
+        command
+            .env("HOLDGATE_ENVOY_136", &self.oldest_envoy)
+            .env("HOLDGATE_OIDC_PROVIDER", &self.oidc_provider)
+            .env("HOLDGATE_SCHEMATHESIS", &self.schemathesis);
+    }
+}
+
+/// Installs Debian packages where that is allowed; else the error is what is missing.
+fn install(packages: &[&str], missing: &str) -> Result<()> {
+    let root = Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0");
+    if !root || !answers("apt-get", &["--version"]) {
+        bail!("{missing} (Debian: apt install {})", packages.join(" "));
+    }
+    println!("installing {}", packages.join(", "));
+    let apt = |arguments: &[&str]| {
+        let mut apt = Command::new("apt-get");
+        succeed_quietly(apt.arg("--quiet").args(arguments).env("DEBIAN_FRONTEND", "noninteractive"))
+    };
+    let install = [&["install", "--yes", "--no-install-recommends"], packages].concat();
+    // Lists of packages may be missing or old.
+    apt(&install).or_else(|_| apt(&["update"]).and_then(|()| apt(&install))).with_context(|| missing.to_owned())
+}
+
 fn add_wasm_target(root: &Path) -> Result<()> {
     let mut rustc = Command::new("rustc");
     rustc.args(["--print", "target-libdir", "--target", WASM_TARGET]).current_dir(root);
@@ -89,11 +135,6 @@ fn add_wasm_target(root: &Path) -> Result<()> {
     }
     println!("adding the Rust target {WASM_TARGET}");
     succeed_quietly(Command::new("rustup").args(["target", "add", WASM_TARGET]).current_dir(root))
-}
-
-/// The binary of the oldest Envoy that is supported, on which the cases are played, too.
-pub(crate) fn oldest_envoy(tools: &Tools) -> Result<PathBuf> {
-    OLDEST_ENVOY.find(&tools.workspace.target.join("tools"))
 }
 
 impl Envoy {

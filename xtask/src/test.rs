@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use crate::{
     fuzz,
     run::{self, NATIVE, cargo_in, succeed},
-    setup::{self, Tools},
+    setup::{self, TestTools, Tools, postgres::Postgres},
     size, tidy,
 };
 
@@ -95,10 +95,13 @@ fn step<T>(name: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
 
 fn cargo_test(tools: &Tools) -> Result<Count> {
     let arguments = [&["test", "--workspace", "--no-fail-fast"], NATIVE.as_slice()].concat();
+    // Stopped when this function ends.
+    let postgres = Postgres::start()?;
     let mut command: Command = cargo_in(&tools.workspace.root, &arguments);
+    TestTools::find(tools)?.tell(&mut command);
+    postgres.tell(&mut command);
     command
         .env("HOLDGATE_ENVOY", &tools.envoy)
-        .env("HOLDGATE_ENVOY_136", setup::oldest_envoy(tools)?)
         .env("HOLDGATE_WASM", tools.workspace.filter())
         .env("HOLDGATE_BIN_DIR", tools.workspace.binaries())
         .stdout(Stdio::piped());
