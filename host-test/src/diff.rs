@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use holdgate_authoring::{Answered, Budget, Change, Diff, Kind};
 use holdgate_engine::Policy;
-use holdgate_protocol::{Pointer, Requirement, bundle, bundle::Effect};
+use holdgate_protocol::{Escalation, Pointer, Requirement, bundle, bundle::Effect};
 use serde::Serialize;
 
 use crate::{
@@ -68,7 +68,7 @@ pub(crate) struct Meaning {
 /// Requests whose verdict or requirement is another one, by an example.
 #[derive(Serialize)]
 struct Region {
-    /// `more_permissive`, `requirement_changed` or `stricter`
+    /// `more_permissive`, `requirement_changed`, `stricter` or `as_strict`
     kind: &'static str,
     old: Side,
     new: Side,
@@ -99,6 +99,7 @@ impl Meaning {
                 Kind::MorePermissive => "more_permissive",
                 Kind::RequirementChanged => "requirement_changed",
                 Kind::Stricter => "stricter",
+                Kind::AsStrict => "as_strict",
             },
             differs: match (&old.requirement, &new.requirement) {
                 (Some(old), Some(new)) => differences(old, new),
@@ -162,12 +163,17 @@ fn differences(old: &Requirement, new: &Requirement) -> Vec<String> {
         Some(parts) if parts.is_empty() => "nothing".to_owned(),
         Some(parts) => parts.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     };
+    let escalate = |requirement: &Requirement| match &requirement.escalate {
+        None => "to nobody".to_owned(),
+        Some(Escalation { role, after }) => format!("to {role} after {after}%"),
+    };
     for (name, old, new) in [
         ("factors", factors(old), factors(new)),
         ("decide_within", span(old.decide_within), span(new.decide_within)),
         ("use_within", span(old.use_within), span(new.use_within)),
         ("reason", reason(old), reason(new)),
         ("show", show(old), show(new)),
+        ("escalate", escalate(old), escalate(new)),
     ] {
         if old != new {
             differs.push(format!("{name} {old} -> {new}"));
@@ -187,6 +193,7 @@ fn differences(old: &Requirement, new: &Requirement) -> Vec<String> {
     let pointers = |pointers: &[Pointer]| pointers.iter().map(ToString::to_string).collect();
     list("redact", pointers(&old.redact), pointers(&new.redact));
     list("unbind", old.unbind.clone(), new.unbind.clone());
+    list("reason_codes", old.codes.clone(), new.codes.clone());
     differs
 }
 

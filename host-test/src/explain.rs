@@ -10,7 +10,7 @@ use holdgate_authoring::{
     explain::{self, Explanation, Match, Miss, Stop},
 };
 use holdgate_engine::Policy;
-use holdgate_protocol::{Requirement, bundle::Effect};
+use holdgate_protocol::{Escalation, Requirement, bundle::Effect};
 use serde::Serialize;
 
 use crate::{
@@ -185,6 +185,12 @@ impl fmt::Display for Report {
             let factors: Vec<String> = factors.collect();
             let (decide, used) = (span(requirement.decide_within), span(requirement.use_within));
             writeln!(f, "  needs {}, decided within {decide} and used within {used}", factors.join(" + "))?;
+            if let Some(Escalation { role, after }) = &requirement.escalate {
+                writeln!(f, "  after {after}% of that time `{role}` may stand in for any of them")?;
+            }
+            if !requirement.codes.is_empty() {
+                writeln!(f, "  a decision names one of the reason codes {}", requirement.codes.join(", "))?;
+            }
         }
         for line in matched {
             let MatchLine { rule: matched, effect, entry, place, unknown } = line;

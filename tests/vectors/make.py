@@ -236,7 +236,16 @@ def union(one, two):
     else:
         show = {a for a in one["show"] if any(inside(a, b) for b in two["show"])}
         show = sorted(show | {b for b in two["show"] if any(inside(b, a) for a in one["show"])})
+    # Members that say nothing are left out, so that requirements without them have the hash that they always had.
+    optional = {}
+    escalations = [one.get("escalate"), two.get("escalate")]
+    if None not in escalations and escalations[0]["role"] == escalations[1]["role"]:
+        optional["escalate"] = max(escalations, key=lambda escalation: escalation["after"])
+    codes = sorted(set(one.get("codes", [])) | set(two.get("codes", [])))
+    if codes:
+        optional["codes"] = codes
     return {
+        **optional,
         "factors": [{"role": role, "approvals": factors[role]} for role in sorted(factors)],
         "decide_within": min(one["decide_within"], two["decide_within"]),
         "use_within": min(one["use_within"], two["use_within"]),
@@ -273,12 +282,20 @@ def requirements():
         "unbind": ["x-trace"],
     }
     narrow = {**plain, "show": ["/user/name", "/why"], "redact": ["/why/secret"], "unbind": ["x-other", "x-trace"]}
+    half = {**plain, "escalate": {"role": "security-lead", "after": 50}, "codes": ["incident", "ticket"]}
+    late = {**strict, "escalate": {"role": "security-lead", "after": 80}, "codes": ["drill", "ticket"]}
+    chief = {**plain, "escalate": {"role": "chief", "after": 50}}
     cases = [
         ("one requirement", [plain]),
         ("two requirements", [plain, strict]),
         ("the other way round", [strict, plain]),
         ("shown by both", [strict, narrow]),
         ("three requirements", [plain, strict, narrow]),
+        ("an escalation and reason codes", [half]),
+        ("the later escalation, and the codes of both", [half, late]),
+        ("no escalation where one has none", [half, strict]),
+        ("no escalation where the roles differ", [half, chief]),
+        ("no escalation comes back", [half, chief, late]),
     ]
     vectors = []
     for name, parts in cases:

@@ -15,7 +15,8 @@ fn requirement(factors: &[(&str, u32)], reason: bool) -> Requirement {
     let factors = factors.iter().map(|(role, approvals)| Factor { role: (*role).into(), approvals: *approvals });
     let (decide_within, use_within) = (1800, 600);
     let (show, redact, unbind) = (None, vec![], vec![]);
-    Requirement { factors: factors.collect(), decide_within, use_within, reason, show, redact, unbind }.normalise()
+    let (factors, escalate, codes) = (factors.collect(), None, vec![]);
+    Requirement { factors, decide_within, use_within, reason, show, redact, unbind, escalate, codes }.normalise()
 }
 
 fn hold(requirement: &Requirement) -> Hold {

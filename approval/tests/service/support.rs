@@ -92,6 +92,8 @@ pub fn requirement(factors: &[(&str, u32)]) -> Requirement {
         show: None,
         redact: vec![],
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     }
     .normalise()
 }

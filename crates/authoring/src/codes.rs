@@ -117,6 +117,8 @@ codes! {
     NoSuchRule "HG061" Error "test that names a rule which is not there";
     NoSuchRole "HG062" Error "test that names a role which is not declared";
     McpInWhen "HG063" Error "`when` asks for MCP and `match` does not";
+    NotACode "HG064" Error "not a reason code";
+    NotAShare "HG065" Error "not a share of the time limit";
     Internal "HG099" Error "mistake of holdgate itself";
     NoTests "HG100" Error "no tests";
     NeverMatches "HG101" Error "rule that no request can match";
@@ -143,6 +145,7 @@ codes! {
     PointerMember "HG218" Warning "member whose name is a pointer";
     ColonSegment "HG219" Warning "segment with a colon in a path template";
     LiteralStar "HG220" Warning "star that stands for itself";
+    EscalatesToFactor "HG221" Warning "escalation to a role that is a factor";
 }
 
 impl Code {

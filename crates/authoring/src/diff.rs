@@ -63,6 +63,8 @@ pub enum Kind {
     /// The requirement is less in one respect and more in another. Counts as more permissive.
     RequirementChanged,
     Stricter,
+    /// As much is asked for: only the reason codes are others.
+    AsStrict,
 }
 
 /// Compares what two policies say about every request. Each question may cost so much, and all together ten times that.
@@ -110,7 +112,8 @@ impl Comparison<'_> {
         let Found { mut changes, open } = found;
         changes.sort_by_key(|change| change.kind);
         let complete = open.is_empty();
-        let more_permissive = match changes.iter().any(|change| change.kind != Kind::Stricter) {
+        let more_permissive = match changes.iter().any(|change| !matches!(change.kind, Kind::Stricter | Kind::AsStrict))
+        {
             true => Answered::Yes,
             false if complete => Answered::No,
             false => Answered::Unknown,
@@ -246,7 +249,8 @@ fn kind(old: &Outcome, new: &Outcome) -> Kind {
         (std::cmp::Ordering::Equal, Some(old), Some(new)) => match (asks_less(old, new), asks_less(new, old)) {
             (true, true) => Kind::RequirementChanged,
             (true, false) => Kind::MorePermissive,
-            _ => Kind::Stricter,
+            (false, false) => Kind::AsStrict,
+            (false, true) => Kind::Stricter,
         },
         _ => Kind::Stricter,
     }
@@ -265,7 +269,15 @@ fn asks_less(old: &Requirement, new: &Requirement) -> bool {
     };
     let root = [holdgate_protocol::Pointer::root()];
     let bound: BTreeSet<&String> = old.unbind.iter().collect();
-    old.factors.iter().any(|factor| approvals(new, &factor.role) < factor.approvals)
+    // Whoever may step in must have been able to before, and no sooner. Reason codes are neither more nor less.
+    let steps_in = |requirement: &Requirement| requirement.escalate.clone().zip(requirement.escalates_at(0));
+    let escalates_more = match (steps_in(old), steps_in(new)) {
+        (_, None) => false,
+        (None, Some(_)) => true,
+        (Some((old, from)), Some((new, earliest))) => old.role != new.role || earliest < from,
+    };
+    escalates_more
+        || old.factors.iter().any(|factor| approvals(new, &factor.role) < factor.approvals)
         || new.decide_within > old.decide_within
         || new.use_within > old.use_within
         || (old.reason && !new.reason)

@@ -14,7 +14,10 @@ use holdgate_engine::{
     conditions::{List, Literal, ValueTest},
     is_reached,
 };
-use holdgate_protocol::bundle::{Effect, Mode};
+use holdgate_protocol::{
+    Escalation,
+    bundle::{Effect, Mode},
+};
 
 use crate::{
     accept::Acceptance,
@@ -202,6 +205,7 @@ impl<'c> Lint<'c> {
         self.asserted(rule, places);
         self.patterns(rule, places);
         self.people(rule, places);
+        self.escalation(rule, places);
     }
 
     /// Tests of attributes that the same entry says are missing: they are unknown, whatever they ask.
@@ -298,6 +302,21 @@ impl<'c> Lint<'c> {
                 );
             }
         }
+    }
+
+    /// An escalation to a role that is a factor: it changes nothing, or one role does what several were asked for.
+    fn escalation(&mut self, rule: &'c CompiledRule, places: &'c RulePlaces) {
+        let Some(requirement) = self.policy.requirement(rule) else { return };
+        let Some(Escalation { role, after }) = &requirement.escalate else { return };
+        let at = places.approval.unwrap_or(places.rule);
+        if !requirement.factors.iter().any(|factor| factor.role == *role) {
+            return;
+        }
+        let what = match requirement.factors.len() {
+            1 => format!("`{}` escalates to `{role}`, which is its only factor: nothing changes by it", rule.id),
+            _ => format!("after {after}% of its time those who hold `{role}` fill every factor of `{}` alone", rule.id),
+        };
+        self.report_at(at, places, rule, Code::EscalatesToFactor, what, "name a further role, or remove `escalate`");
     }
 
     /// A role that is enough by itself for every hold.

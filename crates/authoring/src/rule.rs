@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use holdgate_engine::Conditions;
 use holdgate_protocol::{
-    Factor, Requirement,
+    Escalation, Factor, Requirement,
     bundle::{Effect, Mode},
 };
 
@@ -15,7 +15,7 @@ use crate::{
     diagnostic::{Quoted, Span},
     file::Approver,
     node::{Node, Value},
-    reader::{DAY, Reader, list, nearest},
+    reader::{DAY, Reader, describe, list, nearest},
     shape::{Key, Kind, Shape, words},
     tags::{self, Tags},
 };
@@ -70,8 +70,30 @@ const APPROVAL: Shape = Shape {
             Kind::List(&Kind::Text),
             "Names of headers that may differ when the agent tries again: none.",
         ),
+        Key::optional(
+            "escalate",
+            Kind::Map(&ESCALATION),
+            "Who may step in where the factors are not met in time: nobody.",
+        ),
+        Key::optional(
+            "reason_codes",
+            Kind::Filled(&Kind::Text),
+            "Codes of which a decision must name one: none is asked for.",
+        ),
     ],
     later: &["reuse"],
+};
+const ESCALATION: Shape = Shape {
+    what: "`escalate`",
+    keys: &[
+        Key::required(
+            "role",
+            Kind::Name,
+            "A role that is declared under `approvers`; its holders may fill any factor.",
+        ),
+        Key::required("after", Kind::Share, "From when on: a share of `decide_within`, such as `50%`."),
+    ],
+    later: &[],
 };
 const FACTOR: Shape = Shape {
     what: "a factor",
@@ -84,6 +106,10 @@ const FACTOR: Shape = Shape {
 
 /// The inline wait of a rule that names none, in seconds: clients give up after 60.
 const DEFAULT_WAIT: u64 = 45;
+
+/// The most reason codes in one list, and the longest one.
+const MOST_CODES: usize = 32;
+const LONGEST_CODE: usize = 64;
 
 /// The most controls in one list.
 const MOST_CONTROLS: usize = 100;
@@ -257,6 +283,8 @@ fn read_approval(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Optio
     let show = fields.get("show").map(|node| reader.pointers(node, "`show`"));
     let redact = fields.get("redact").map_or(Some(Vec::new()), |node| reader.pointers(node, "`redact`"));
     let unbind = fields.get("unbind").map_or(Some(Vec::new()), |node| read_unbind(reader, node));
+    let escalate = fields.get("escalate").map(|node| read_escalation(reader, node, common));
+    let codes = fields.get("reason_codes").map_or(Some(Vec::new()), |node| read_codes(reader, node));
     let requirement = Requirement {
         factors: factors?,
         decide_within: decide_within?,
@@ -265,6 +293,8 @@ fn read_approval(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Optio
         show: show.map_or(Some(None), |show| show.map(Some))?,
         redact: redact?,
         unbind: unbind?,
+        escalate: escalate.map_or(Some(None), |escalate| escalate.map(Some))?,
+        codes: codes?,
     };
     Some(Approval { requirement: requirement.normalise(), wait: wait? })
 }
@@ -287,11 +317,7 @@ fn read_factors(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option
         let approvals = reader.require(fields, "approvals");
         let approvals = approvals.and_then(|node| reader.count(node, "`approvals`"));
         let Some(node) = role else { continue };
-        let Some(role) = reader.text(node, "`role`") else { continue };
-        if !common.approvers.contains_key(&role) {
-            undeclared_role(reader, &role, node.span, common);
-            continue;
-        }
+        let Some(role) = read_role(reader, node, common) else { continue };
         if !roles.insert(role.clone()) {
             let help = "write one factor with a higher number of approvals";
             let message = format!("the role `{role}` stands there twice");
@@ -301,6 +327,65 @@ fn read_factors(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option
         factors.extend(approvals.map(|approvals| Factor { role, approvals }));
     }
     (factors.len() == items.len()).then_some(factors)
+}
+
+/// A role that is declared.
+fn read_role(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option<String> {
+    let role = reader.text(node, "`role`")?;
+    if !common.approvers.contains_key(&role) {
+        undeclared_role(reader, &role, node.span, common);
+        return None;
+    }
+    Some(role)
+}
+
+fn read_escalation(reader: &mut Reader<'_>, node: &Node, common: &Common) -> Option<Escalation> {
+    let fields = reader.fields(node, &ESCALATION)?;
+    let role = reader.require(fields, "role").and_then(|node| read_role(reader, node, common));
+    let after = reader.require(fields, "after").and_then(|node| read_share(reader, node));
+    Some(Escalation { role: role?, after: after? })
+}
+
+/// A whole percentage of the time limit, neither nothing nor all of it.
+fn read_share(reader: &mut Reader<'_>, node: &Node) -> Option<u8> {
+    let help = "write a whole percentage of `decide_within` from 1 to 99: `50%`";
+    let Value::Scalar { text, .. } = &node.value else {
+        let message = format!("`after` must be a share of the time limit, not {}", describe(&node.value));
+        return reader.error_with_help(node.span, Code::NotAShare, message, help);
+    };
+    let digits = text.strip_suffix('%').filter(|digits| digits.starts_with(|c| matches!(c, '1'..='9')));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(after @ 1..=99) => Some(after),
+        _ => {
+            let message = format!("{} is not a share of the time limit", Quoted(text));
+            reader.error_with_help(node.span, Code::NotAShare, message, help)
+        }
+    }
+}
+
+fn read_codes(reader: &mut Reader<'_>, node: &Node) -> Option<Vec<String>> {
+    let items = reader.filled_list(node, "`reason_codes`")?;
+    if items.len() > MOST_CODES {
+        let message = format!("{} reason codes in one list; the most is {MOST_CODES}", items.len());
+        let help = "ask for fewer; what else there is to say belongs into the reason";
+        return reader.error_with_help(node.span, Code::TooLarge, message, help);
+    }
+    let mut codes: Vec<String> = Vec::new();
+    for item in items {
+        let Some(code) = reader.text(item, "a reason code") else { continue };
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+        if code.len() > LONGEST_CODE || !code.bytes().all(plain) {
+            let message = format!("{} is not a reason code", Quoted(&code));
+            let help = "a code has at most 64 of `a` to `z`, digits, `.`, `_` and `-`, such as `incident`";
+            reader.error_with_help::<()>(item.span, Code::NotACode, message, help);
+        } else if codes.contains(&code) {
+            let message = format!("the reason code `{code}` stands there twice");
+            reader.error_with_help::<()>(item.span, Code::Repeated, message, "name it once");
+        } else {
+            codes.push(code);
+        }
+    }
+    (codes.len() == items.len()).then_some(codes)
 }
 
 fn undeclared_role(reader: &mut Reader<'_>, role: &str, at: Span, common: &Common) {

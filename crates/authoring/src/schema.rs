@@ -68,6 +68,7 @@ fn kind(of: &Kind, shapes: &mut BTreeMap<String, Map<String, Value>>) -> Map<Str
         }
         Kind::Duration => json!({"type": "string", "pattern": "^(0|[1-9][0-9]*)[smhd]$"}),
         Kind::Time => json!({"type": "string", "pattern": "^(0|[1-9][0-9]*)(ms|s|m|h|d)$"}),
+        Kind::Share => json!({"type": "string", "pattern": "^[1-9][0-9]?%$"}),
         Kind::Pointer => json!({"type": "string", "pattern": POINTER}),
         Kind::Clock => json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"}),
         Kind::Word(words) => json!({"enum": words()}),

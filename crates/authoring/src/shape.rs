@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Duration,
     /// As `Duration`, or in milliseconds: `50ms`.
     Time,
+    /// A whole percentage from 1 to 99: `50%`.
+    Share,
     Pointer,
     /// `HH:MM`.
     Clock,

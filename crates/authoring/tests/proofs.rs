@@ -99,7 +99,8 @@ fn a_refuted_proof_shows_a_plain_request() {
 
 /// A policy of one rule that allows, and whatever else is said.
 fn small(rules: &str) -> Policy {
-    let head = "format: 1\npolicy: p\napprovers: {a: {description: A.}, b: {description: B.}}\nrules:\n";
+    let head =
+        "format: 1\npolicy: p\napprovers: {a: {description: A.}, b: {description: B.}, c: {description: C.}}\nrules:\n";
     load(&format!("{head}{rules}"))
 }
 
@@ -150,6 +151,21 @@ fn a_requirement_that_asks_for_less_is_more_permissive() {
     assert_eq!(kinds(&hold_of(one, "1h"), &hold_of(two, "1h")), (change(Kind::Stricter), Answered::No));
     assert_eq!(kinds(&hold_of(two, "1h"), &hold_of(two, "2h")), (change(Kind::MorePermissive), Answered::Yes));
     assert_eq!(kinds(&hold_of(two, "1h"), &hold_of(one, "30m")), (change(Kind::RequirementChanged), Answered::Yes));
+    // Whoever may step in makes it easier, and sooner is easier than later; codes are neither more nor less.
+    let with = |asked: &str| hold_of(&format!("{two}, {asked}"), "1h");
+    let to = |role: &str, after: &str| with(&format!("escalate: {{role: {role}, after: {after}}}"));
+    let none = hold_of(two, "1h");
+    assert_eq!(kinds(&none, &to("b", "50%")), (change(Kind::MorePermissive), Answered::Yes));
+    assert_eq!(kinds(&to("b", "50%"), &none), (change(Kind::Stricter), Answered::No));
+    assert_eq!(kinds(&to("b", "50%"), &to("b", "49%")), (change(Kind::MorePermissive), Answered::Yes));
+    assert_eq!(kinds(&to("b", "50%"), &to("b", "51%")), (change(Kind::Stricter), Answered::No));
+    assert_eq!(kinds(&to("b", "50%"), &to("c", "50%")), (change(Kind::RequirementChanged), Answered::Yes));
+    // The same share of a shorter limit is an earlier moment.
+    let short = hold_of(&format!("{two}, escalate: {{role: b, after: 50%}}"), "30m");
+    assert_eq!(kinds(&to("b", "50%"), &short), (change(Kind::RequirementChanged), Answered::Yes));
+    let codes = [with("reason_codes: [ticket]"), with("reason_codes: [incident, ticket]")];
+    assert_eq!(kinds(&codes[0], &codes[1]), (change(Kind::AsStrict), Answered::No));
+    assert_eq!(kinds(&codes[1], &codes[0]), (change(Kind::AsStrict), Answered::No));
     // A hold opens what was denied by default.
     assert_eq!(
         kinds(READ, &hold_of(two, "1h")),

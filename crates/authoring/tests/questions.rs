@@ -19,6 +19,8 @@ fn policy(effect: Effect, conditions: Value) -> Policy {
         show: None,
         redact: vec![],
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     };
     let rules = vec![Rule {
         id: "r".into(),

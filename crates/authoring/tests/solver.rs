@@ -202,6 +202,8 @@ fn requirements() -> Vec<Requirement> {
         show: None,
         redact: vec![],
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     };
     vec![
         base.clone(),

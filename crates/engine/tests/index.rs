@@ -93,6 +93,8 @@ fn load(rules: &[(Effect, Mode, Value)]) -> Policy {
         show: None,
         redact: vec![],
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     };
     let needs = holdgate_engine::needs(&rules);
     let bundle = Bundle { format: 1, id: "p".into(), serial: 1, needs, requirements: vec![requirement], rules };

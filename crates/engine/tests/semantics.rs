@@ -106,6 +106,8 @@ fn load(rules: &[RuleSpec]) -> Policy {
         show: None,
         redact: vec![],
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     };
     let rules: Vec<Rule<Conditions>> = rules
         .iter()

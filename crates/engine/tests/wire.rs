@@ -7,7 +7,7 @@ use holdgate_engine::{
     window::{Day, Offset},
 };
 use holdgate_protocol::{
-    Factor, Hash, Json, Pointer, Requirement,
+    Escalation, Factor, Hash, Json, Pointer, Requirement,
     bundle::{Approval, Bundle, Effect, Mode, Needs, Rule},
 };
 use proptest::{option, prelude::*, sample::select};
@@ -136,8 +136,10 @@ fn requirement() -> impl Strategy<Value = Requirement> {
     let factor = (text(), any::<u32>()).prop_map(|(role, approvals)| Factor { role, approvals });
     let pointers = || prop::collection::vec(pointer(), 0..3);
     let seconds = (any::<u64>(), any::<u64>());
-    (prop::collection::vec(factor, 0..3), seconds, any::<bool>(), option::of(pointers()), pointers(), texts()).prop_map(
-        |(factors, (decide_within, use_within), reason, show, redact, unbind)| Requirement {
+    let escalate = option::of((text(), 1..=99_u8)).prop_map(|it| it.map(|(role, after)| Escalation { role, after }));
+    let shown = (option::of(pointers()), pointers());
+    (prop::collection::vec(factor, 0..3), seconds, any::<bool>(), shown, texts(), escalate, texts()).prop_map(
+        |(factors, (decide_within, use_within), reason, (show, redact), unbind, escalate, codes)| Requirement {
             factors,
             decide_within,
             use_within,
@@ -145,6 +147,8 @@ fn requirement() -> impl Strategy<Value = Requirement> {
             show,
             redact,
             unbind,
+            escalate,
+            codes,
         },
     )
 }

@@ -20,7 +20,7 @@ pub mod sort;
 pub use agent::{Actor, Agent};
 pub use hash::Hash;
 pub use json::{Json, Pointer};
-pub use requirement::{Factor, Requirement, RuleRef};
+pub use requirement::{Escalation, Factor, Requirement, RuleRef};
 
 /// Encodes bytes as base64url without padding (RFC 4648 section 5).
 pub fn b64url(bytes: &[u8]) -> String {

@@ -79,6 +79,20 @@ rules that did not match, the nearest first:
 }
 
 #[test]
+fn who_may_step_in_and_the_codes_of_a_decision_are_explained() {
+    let place = Place::new();
+    let asked = "use_within: 10m, escalate: {role: chief, after: 50%}, reason_codes: [ticket, incident]";
+    let policy = HOLD.replace("use_within: 10m", asked).replace("{boss: {}}", "{boss: {}, chief: {}}");
+    place.write("p.yaml", &policy);
+    let said = place.run_with_input(&["explain", "--policy", "p.yaml", "--test", "a deletion is held"], "").stdout;
+    let expected = "  needs 2 x boss, decided within 90m and used within 10m
+  after 50% of that time `chief` may stand in for any of them
+  a decision names one of the reason codes incident, ticket
+";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[test]
 fn a_request_that_is_none_is_refused() {
     let place = Place::new();
     place.write("p.yaml", HOLD).write("r.yaml", "{agnt: {}, http: {method: GET}}\n");

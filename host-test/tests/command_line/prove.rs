@@ -186,6 +186,17 @@ fn a_comparison_says_what_differs_between_requirements() {
     let said = place.run("diff old.yaml new.yaml").stdout;
     let expected = "use_within 10m -> 2h, reason required -> optional, show everything -> /a, redact loses /iban, unbind gains x-b\n";
     assert!(said.contains(expected), "{said}");
+    let limits = "decide_within: 1h, use_within: 10m";
+    let steps_in = format!("{limits}, escalate: {{role: boss, after: 50%}}, reason_codes: [incident, ticket]");
+    place.write("plain.yaml", &with(limits)).write("steps-in.yaml", &with(&steps_in));
+    let said = place.run("diff plain.yaml steps-in.yaml");
+    assert!(said.stdout.starts_with("more permissive: "), "{}", said.stdout);
+    let expected = "escalate to nobody -> to boss after 50%, reason_codes gains incident ticket\n";
+    assert!(said.stdout.contains(expected), "{}", said.stdout);
+    place.write("codes.yaml", &with(&steps_in.replace("incident, ticket", "ticket")));
+    let said = place.run("diff steps-in.yaml codes.yaml");
+    assert!(said.stdout.starts_with("as strict: ") && said.code == 0, "{} {}", said.code, said.stdout);
+    assert!(said.stdout.contains("  reason_codes loses incident\n"), "{}", said.stdout);
     place.write("more.yaml", &RULES.replace("GET, POST", "GET, PUT, POST"));
     let said = place.run("diff old.yaml more.yaml --budget 1").stdout;
     let mut lines: Vec<&str> = said.lines().filter(|line| line.starts_with("left open")).collect();

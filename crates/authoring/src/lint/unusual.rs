@@ -9,7 +9,12 @@ use holdgate_engine::{
 use holdgate_protocol::Pointer;
 
 use super::{Found, Lint};
-use crate::{codes::Code, prove::is_vacuous, reader::nearest, rule::RulePlaces};
+use crate::{
+    codes::Code,
+    prove::is_vacuous,
+    reader::nearest,
+    rule::{Approval, RulePlaces},
+};
 
 /// Shorter names are near to too many others.
 const SHORTEST_NAME: usize = 4;
@@ -22,7 +27,10 @@ impl<'c> Lint<'c> {
         let proofs = || files.iter().flat_map(|file| &file.proofs);
         let roles: BTreeSet<&str> = rules()
             .filter_map(|rule| rule.approval.as_ref())
-            .flat_map(|approval| approval.requirement.factors.iter().map(|factor| factor.role.as_str()))
+            .flat_map(|Approval { requirement: asked, .. }| {
+                let factors = asked.factors.iter().map(|factor| factor.role.as_str());
+                factors.chain(asked.escalate.as_ref().map(|escalate| escalate.role.as_str()))
+            })
             .collect();
         let given = proofs().flat_map(|proof| proof.given.iter().flatten());
         let tags: BTreeSet<&str> = rules()

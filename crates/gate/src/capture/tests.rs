@@ -12,6 +12,8 @@ fn requirement(show: Option<&[&str]>, redact: &[&str]) -> Requirement {
         show: show.map(pointers),
         redact: pointers(redact),
         unbind: vec![],
+        escalate: None,
+        codes: vec![],
     }
 }
 
