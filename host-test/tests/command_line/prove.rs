@@ -190,12 +190,12 @@ fn a_comparison_says_what_differs_between_requirements() {
     let steps_in = format!("{limits}, escalate: {{role: boss, after: 50%}}, reason_codes: [incident, ticket]");
     place.write("plain.yaml", &with(limits)).write("steps-in.yaml", &with(&steps_in));
     let said = place.run("diff plain.yaml steps-in.yaml");
-    assert!(said.stdout.starts_with("more permissive: "), "{}", said.stdout);
+    assert!(said.stdout.contains("\nmore permissive: "), "{}", said.stdout);
     let expected = "escalate to nobody -> to boss after 50%, reason_codes gains incident ticket\n";
     assert!(said.stdout.contains(expected), "{}", said.stdout);
     place.write("codes.yaml", &with(&steps_in.replace("incident, ticket", "ticket")));
     let said = place.run("diff steps-in.yaml codes.yaml");
-    assert!(said.stdout.starts_with("as strict: ") && said.code == 0, "{} {}", said.code, said.stdout);
+    assert!(said.stdout.contains("\nas strict: ") && said.code == 0, "{} {}", said.code, said.stdout);
     assert!(said.stdout.contains("  reason_codes loses incident\n"), "{}", said.stdout);
     place.write("more.yaml", &RULES.replace("GET, POST", "GET, PUT, POST"));
     let said = place.run("diff old.yaml more.yaml --budget 1").stdout;
