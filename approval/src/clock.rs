@@ -33,6 +33,10 @@ impl SetClock {
         SetClock(Arc::new(AtomicU64::new(seconds)))
     }
 
+    pub fn set(&self, seconds: u64) {
+        self.0.store(seconds, Ordering::SeqCst);
+    }
+
     pub fn advance(&self, seconds: u64) {
         self.0.fetch_add(seconds, Ordering::SeqCst);
     }

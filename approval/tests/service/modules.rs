@@ -26,6 +26,8 @@ mod openapi;
 mod policy;
 #[path = "process.rs"]
 mod process;
+#[path = "races.rs"]
+mod races;
 #[path = "redemptions.rs"]
 mod redemptions;
 #[path = "retention.rs"]

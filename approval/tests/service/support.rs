@@ -209,6 +209,20 @@ impl World {
         World::on(folder, url, store, clock, policy, settings)
     }
 
+    /// Another instance on the same database, with a clock of its own.
+    pub async fn second(&self) -> World {
+        let folder = tempfile::tempdir().unwrap();
+        for file in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
+            let name = file.file_name().into_string().unwrap();
+            if name.contains(".jwk") || name.ends_with(".key") {
+                std::fs::copy(file.path(), folder.path().join(name)).unwrap();
+            }
+        }
+        let store = Database::open(&self.url, false).await.unwrap();
+        let clock = SetClock::at(self.service.now());
+        World::on(folder, self.url.clone(), store, clock, self.policy.clone(), self.service.settings)
+    }
+
     /// The number `n` that a query gives.
     pub async fn number(&self, sql: impl Into<Statement>) -> u64 {
         self.service.store.read().await.unwrap().one(sql, vec![]).await.unwrap().int("n").unwrap()
