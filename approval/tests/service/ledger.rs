@@ -1,9 +1,27 @@
 //! What the ledger tells of all that can happen.
 
-use holdgate_approval::store::ledger;
+use holdgate_approval::store::{Database, ledger};
 use serde_json::json;
 
 use crate::support::{World, attempt, policy};
+
+/// Reads the whole ledger of a database and checks that it is one, and that each hold went the way that holds go.
+pub async fn verify(url: &str) {
+    let database = Database::open(url, false).await.unwrap();
+    let mut connection = database.read().await.unwrap();
+    let (mut prev, mut seq) = (holdgate_protocol::Hash::of(b""), 0);
+    let mut used = std::collections::BTreeSet::new();
+    loop {
+        let entries = ledger::page(&mut connection, None, seq, 1000).await.unwrap();
+        let Some(last) = entries.last() else { return };
+        for (entry, number) in entries.iter().zip(seq + 1..) {
+            assert_eq!((entry.seq, entry.prev, entry.computed_hash()), (number, prev, Some(entry.hash)));
+            assert!(entry.kind != "hold.used" || used.insert(entry.hold.clone()), "{entry:?}");
+            prev = entry.hash;
+        }
+        seq = last.seq;
+    }
+}
 
 #[tokio::test]
 async fn every_transition_is_told_once_with_who_decided() {

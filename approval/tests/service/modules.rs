@@ -12,6 +12,8 @@ mod decisions;
 mod feed;
 #[path = "holds.rs"]
 mod holds;
+#[path = "kill.rs"]
+mod kill;
 #[path = "ledger.rs"]
 mod ledger;
 #[path = "limits.rs"]

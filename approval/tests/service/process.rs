@@ -43,8 +43,12 @@ pub struct Serving {
 }
 
 pub async fn serve(data: &Path) -> Serving {
+    serve_with(data, &[]).await
+}
+
+pub async fn serve_with(data: &Path, options: &[&str]) -> Serving {
     let mut command = program(data).await;
-    command.args(["serve", "--gateways", "127.0.0.1:0", "--people", "127.0.0.1:0", "--data"]).arg(data);
+    command.args(["serve", "--gateways", "127.0.0.1:0", "--people", "127.0.0.1:0", "--data"]).arg(data).args(options);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut line = async |name: &str| {
@@ -56,23 +60,51 @@ pub async fn serve(data: &Path) -> Serving {
 
 pub async fn http(address: &str, method: &str, path: &str, credential: &str, body: &Value) -> (u16, String) {
     let body = if body.is_null() { String::new() } else { body.to_string() };
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let bearer = format!("Bearer {credential}");
+    ask(address, method, path, &[("authorization", bearer.as_str())], &body).await.unwrap()
+}
+
+/// Status and body of an answer; `None` where the other side was gone before it was through.
+pub async fn ask(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<(u16, String)> {
+    let answer = ask_whole(address, method, path, headers, body).await?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let length = head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    // An answer that was cut off is none.
+    (length.is_none_or(|length: usize| length == body.len())).then(|| (head[9..12].parse().unwrap(), body.to_owned()))
+}
+
+/// The same with its head.
+pub async fn ask_whole(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Option<String> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {credential}\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+    stream.write_all(format!("{head}{body}").as_bytes()).await.ok()?;
     let mut answer = String::new();
-    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), body.to_owned())
+    tokio::time::timeout(DEADLINE, stream.read_to_string(&mut answer)).await.unwrap().ok()?;
+    answer.contains("\r\n\r\n").then_some(answer)
 }
 
 pub async fn made(folder: &Path) -> std::path::PathBuf {
     let (keys, directory, data) = (folder.join("authors.jwks.json"), folder.join("people.yaml"), folder.join("data"));
     std::fs::write(&keys, json!(Jwks { keys: vec![authors().to_public_jwk()] }).to_string()).unwrap();
-    std::fs::write(&directory, "format: 1\npeople:\n  - {id: alice, name: Alice Archer}\n").unwrap();
+    let people = "format: 1\npeople:\n  - {id: alice, name: Alice Archer, eligibility: [{role: iam, scope: \"*\"}]}
+  - {id: olivia, name: Olivia Owens, links: [{iss: \"https://idp.example\", sub: olivia}]}\n";
+    std::fs::write(&directory, people).unwrap();
     let (keys, directory) = (keys.to_str().unwrap(), directory.to_str().unwrap());
     let init = ["init", "--authors-keys", keys, "--directory", directory];
     let (code, _, error) = run(&data, &init, "").await;
