@@ -150,8 +150,8 @@ impl Load {
                         known.lock().unwrap().get_mut(hold).unwrap().1.approved = true;
                     }
                 }
-                if open.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                if open.is_empty() && ask(&address, "GET", "/healthz", &[], "").await.is_none() {
+                    return;
                 }
             }
         })
@@ -174,8 +174,8 @@ impl Load {
                         note(&known, hold, number, &text);
                     }
                 }
-                if open.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
+                if open.is_empty() && ask(&address, "GET", "/healthz", &[], "").await.is_none() {
+                    return;
                 }
             }
         })
