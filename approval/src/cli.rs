@@ -20,6 +20,7 @@ use crate::{
     },
     http::{App, Listeners},
     keys::{ServiceKeys, read_authors},
+    oidc::{Config, Provider},
     random,
     service::{
         DENY_COOLDOWN, Service, Settings,
@@ -145,6 +146,9 @@ struct Serve {
     /// Give cookies `Secure` and the `__Host-` prefix: the console is behind TLS.
     #[arg(long)]
     secure_cookies: bool,
+    /// The OpenID provider at which people sign in, and whose access tokens the API takes.
+    #[arg(long, value_name = "YAML")]
+    oidc: Option<PathBuf>,
     /// The most holds: `agent.open` (100), `agent.hour` (200), `owner.open` (500), `owner.hour` (1000), `rule.open`
     /// (1000) and `rule.hour` (2000); the most tries that join them: `agent.joins` in an hour (3600) and `hold.waiting` at
     /// once (64). May be repeated.
@@ -290,6 +294,7 @@ fn check_agent(iss: &str, sub: &str, reason: &str) -> Result<(), CliError> {
 
 async fn listen(serve: Serve) -> Result<(), CliError> {
     let data = &serve.data.folder;
+    let provider = serve.oidc.as_deref().map(|path| provider(path, serve.secure_cookies)).transpose()?;
     drop(existing(data).await?);
     // Held until the end of the process, however it ends.
     let url = database_url(data);
@@ -314,8 +319,22 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     io::stdout().flush().map_err(named)?;
     tracing::info!(%gateways, "ready for gateways");
     tracing::info!(%people, "ready for people");
-    listeners.serve(App::new(service, serve.secure_cookies, stopping)).await;
+    let app = App::new(service, serve.secure_cookies, stopping);
+    listeners.serve(provider.into_iter().fold(app, App::with_provider)).await;
     Ok(())
+}
+
+fn provider(path: &Path, secure_cookies: bool) -> Result<Provider, CliError> {
+    let config = Config::read(path).map_err(|error| named(format!("`{}` {error}", path.display())))?;
+    if config.is_public_by_tls() != secure_cookies {
+        let scheme = if secure_cookies { "http" } else { "https" };
+        let mend = if secure_cookies { "name its https address" } else { "add `--secure-cookies`" };
+        return fail(format!(
+            "`{}` `public_url` is {scheme}, and cookies are not made for that: {mend}",
+            path.display()
+        ));
+    }
+    Provider::new(config).map_err(named)
 }
 
 /// Takes the data folder for one serving process: who waits at one would not hear what is decided at

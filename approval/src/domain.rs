@@ -6,6 +6,7 @@ pub mod hold;
 pub mod quota;
 pub mod redemption;
 pub mod retention;
+mod unfit;
 
 #[cfg(test)]
 mod tests;
@@ -15,3 +16,4 @@ pub use hold::{Approved, Cause, Change, DecidedBy, Hold, Pending, Stage, Terms, 
 pub use quota::Quotas;
 pub use redemption::{Claim, Redeemed};
 pub use retention::Retention;
+pub use unfit::Unfit;

@@ -3,6 +3,7 @@
 pub mod error;
 pub mod extract;
 pub mod gateway;
+pub mod oidc;
 pub mod pages;
 pub mod people;
 pub mod routes;
@@ -10,13 +11,13 @@ mod serve;
 pub mod session;
 pub mod text;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpListener, sync::watch};
 
 use serve::{Limits, serve};
 
-use crate::service::Service;
+use crate::{oidc::Provider, service::Service};
 
 /// How long requests that are under way may take after a stop was asked for.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -33,13 +34,21 @@ pub struct App {
     pub service: Service,
     /// Cookies get `Secure` and the `__Host-` prefix; for a console behind TLS.
     pub secure_cookies: bool,
+    /// Where people may sign in beside their local accounts.
+    pub provider: Option<Arc<Provider>>,
     stopping: watch::Receiver<bool>,
 }
 
 impl App {
     /// `stopping` turns true when the service is to stop; long polls end then.
     pub fn new(service: Service, secure_cookies: bool, stopping: watch::Receiver<bool>) -> Self {
-        App { service, secure_cookies, stopping }
+        App { service, secure_cookies, provider: None, stopping }
+    }
+
+    /// The same with a sign-in provider.
+    #[must_use]
+    pub fn with_provider(self, provider: Provider) -> Self {
+        App { provider: Some(Arc::new(provider)), ..self }
     }
 
     /// Waits until the service is to stop.

@@ -6,6 +6,7 @@ pub mod directory;
 pub mod domain;
 pub mod http;
 pub mod keys;
+pub mod oidc;
 pub mod policy;
 pub mod random;
 pub mod service;

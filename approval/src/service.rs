@@ -11,6 +11,7 @@ pub mod read;
 pub mod redeem;
 mod request_state;
 pub mod suspend;
+pub mod who;
 
 use std::{path::Path, sync::Arc};
 

@@ -26,8 +26,8 @@ usage: cargo xtask COMMAND
   postgres                          a PostgreSQL server for `cargo test` by hand, until it is interrupted
 
 HOLDGATE_ENVOY names an Envoy binary to be used instead of the one that is fetched, HOLDGATE_ENVOY_136 one of Envoy 1.36.
-HOLDGATE_TEST_POSTGRES_URL names a PostgreSQL server for the tests, whose role may make databases; else one is started, from the programs in
-HOLDGATE_POSTGRES_BIN or those that are installed.";
+HOLDGATE_TEST_POSTGRES_URL names a PostgreSQL server for the tests, whose role may make databases; else one is started,
+from the programs in HOLDGATE_POSTGRES_BIN or those that are installed.";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

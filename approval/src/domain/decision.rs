@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use holdgate_protocol::Requirement;
 use serde::{Deserialize, Serialize};
 
-use super::{Approved, Pending};
+use super::{Approved, Pending, Unfit};
 
 /// How long after the sign-in a person may decide, in seconds.
 pub const FRESH: u64 = 15 * 60;
@@ -71,6 +71,8 @@ pub enum Ruling {
 /// Why a decision does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("a decision needs a sign-in of the last 15 minutes; sign in again")]
     SignInAgain,
     #[error("nobody decides on a request of their own agent")]

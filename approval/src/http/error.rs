@@ -9,12 +9,16 @@ use holdgate_protocol::gateway::{ErrorAnswer, QuotaAnswer};
 
 use crate::{
     domain::Refusal,
+    oidc::{OidcError, TokenError},
     service::{
         accounts::SignInError, audit::AuditError, decide::DecideError, open::OpenError, publish::PublishError,
         read::FeedError,
     },
     store::StoreError,
 };
+
+/// The word of an answer of the sign-in provider that this browser did not ask for.
+pub const NOT_ASKED: &str = "sign_in_not_asked";
 
 /// An answer with 4xx or 5xx.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,6 +155,7 @@ impl From<DecideError> for Failure {
 fn refused(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
         Refusal::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
+        Refusal::Unfit(_) => (StatusCode::FORBIDDEN, "token_cannot_decide"),
         Refusal::OwnAgent => (StatusCode::FORBIDDEN, "own_agent"),
         Refusal::NotEligible => (StatusCode::FORBIDDEN, "not_eligible"),
         Refusal::OwnerUnknown(_) => (StatusCode::FORBIDDEN, "owner_unknown"),
@@ -168,6 +173,35 @@ impl From<SignInError> for Failure {
             SignInError::Wrong => Failure::new(StatusCode::FORBIDDEN, "wrong_sign_in", error),
             SignInError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error),
             SignInError::Wait(_) => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", error),
+        }
+    }
+}
+
+impl From<OidcError> for Failure {
+    fn from(error: OidcError) -> Self {
+        let (status, word) = match &error {
+            OidcError::Unavailable(_) => {
+                tracing::error!(%error, "nobody can sign in at the provider");
+                let detail = "the sign-in provider does not answer as it should; try again in some seconds";
+                return Failure::new(StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", detail);
+            }
+            OidcError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
+            OidcError::State => (StatusCode::FORBIDDEN, NOT_ASKED),
+            OidcError::OtherIssuer(_) => (StatusCode::FORBIDDEN, "sign_in_issuer"),
+            OidcError::Denied(_) => (StatusCode::FORBIDDEN, "sign_in_denied"),
+            OidcError::Refused(_) => (StatusCode::FORBIDDEN, "sign_in_refused"),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<TokenError> for Failure {
+    fn from(error: TokenError) -> Self {
+        match &error {
+            TokenError::Invalid(_) => Failure::new(StatusCode::UNAUTHORIZED, "invalid_token", error),
+            TokenError::Client(_) => Failure::new(StatusCode::FORBIDDEN, "client_not_listed", error),
+            TokenError::None => Failure::unauthorized(error),
+            TokenError::Unavailable => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "provider_unavailable", error),
         }
     }
 }

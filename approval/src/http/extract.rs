@@ -73,7 +73,7 @@ impl FromRequestParts<App> for Gateway {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let unknown = || Failure::unauthorized("a gateway's credential is needed: `authorization: Bearer ...`");
-        let credential = bearer(&parts.headers).ok_or_else(unknown)?;
+        let credential = bearer_hash(&parts.headers).ok_or_else(unknown)?;
         let mut connection = app.service.store.read().await?;
         let group = access::gateway_group(&mut connection, &credential).await?;
         group.map(|group| Gateway { group }).ok_or_else(unknown)
@@ -90,19 +90,24 @@ impl FromRequestParts<App> for Publisher {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let unknown = || Failure::unauthorized("a publisher's credential is needed: `authorization: Bearer ...`");
-        let credential = bearer(&parts.headers).ok_or_else(unknown)?;
+        let credential = bearer_hash(&parts.headers).ok_or_else(unknown)?;
         let mut connection = app.service.store.read().await?;
         let name = access::publisher(&mut connection, &credential).await?;
         name.map(|name| Publisher { name }).ok_or_else(unknown)
     }
 }
 
-/// SHA-256 of the one bearer credential. Secrets are compared as hashes, so the time tells nothing of them.
-fn bearer(headers: &HeaderMap) -> Option<Hash> {
+/// The one bearer credential.
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return None };
     let (scheme, credential) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| Hash::of(credential.trim_matches(' ').as_bytes()))
+    scheme.eq_ignore_ascii_case("bearer").then_some(credential.trim_matches(' '))
+}
+
+/// Its SHA-256. Secrets are compared as hashes, so the time tells nothing of them.
+fn bearer_hash(headers: &HeaderMap) -> Option<Hash> {
+    bearer(headers).map(|credential| Hash::of(credential.as_bytes()))
 }
 
 fn unread(rejection: &BytesRejection) -> Failure {

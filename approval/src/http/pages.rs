@@ -22,9 +22,12 @@ use super::{
 use crate::{
     domain::Verdict,
     random,
-    service::decide::{DecideError, Item, check_reason},
+    service::{
+        decide::{DecideError, Item, check_reason},
+        who::Who,
+    },
 };
-use views::{ErrorPage, HoldPage, ListPage, RefusedPage, SignInPage};
+use views::{ErrorPage, FailedSignInPage, HoldPage, ListPage, RefusedPage, SignInPage, SignedInPage};
 
 /// Holds on one page of the list.
 const PAGE: u32 = 50;
@@ -53,7 +56,17 @@ impl IntoResponse for PageFailure {
     }
 }
 
-fn render(status: StatusCode, page: &impl Template) -> Response {
+/// The page of a sign-in at the provider that led to nobody, with the way to try again.
+pub(super) fn failed_sign_in(failure: &Failure) -> Response {
+    render(failure.status, &FailedSignInPage { detail: super::text::line(&failure.detail) })
+}
+
+/// The page that leads on after a sign-in at the provider.
+pub(super) fn signed_in_page(next: String) -> Response {
+    render(StatusCode::OK, &SignedInPage { next })
+}
+
+pub(super) fn render(status: StatusCode, page: &impl Template) -> Response {
     match page.render() {
         Ok(html) => (status, Html(html)).into_response(),
         Err(error) => {
@@ -70,7 +83,7 @@ impl FromRequestParts<App> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Response> {
-        match SignedIn::from_request_parts(parts, app).await {
+        match SignedIn::by_cookie(&parts.headers, app).await {
             Ok(signed) => Ok(Visitor(signed)),
             Err(failure) if failure.status == StatusCode::UNAUTHORIZED => {
                 let next = if parts.method == axum::http::Method::GET { parts.uri.path() } else { "/holds" };
@@ -86,7 +99,7 @@ fn sign_in_path(next: &str) -> String {
 }
 
 /// Whether a path is one of the console's own pages, so that a link cannot lead a person elsewhere after the sign-in.
-fn own_page(path: &str) -> bool {
+pub(super) fn own_page(path: &str) -> bool {
     let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
     plain && (path == "/holds" || path.starts_with("/holds/")) && path.len() < 80
 }
@@ -97,10 +110,12 @@ pub async fn home(_visitor: Visitor) -> Redirect {
 }
 
 /// Query of the sign-in page.
-#[derive(serde::Deserialize)]
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
 pub struct SignInParams {
-    #[serde(default)]
     next: String,
+    /// Anything: who is signed in at the provider is to be asked there again.
+    again: String,
 }
 
 /// `GET /signin`
@@ -109,7 +124,7 @@ pub async fn sign_in_form(
     Params(ask): Params<SignInParams>,
     headers: HeaderMap,
 ) -> Result<Response, PageFailure> {
-    sign_in_page(&app, &headers, StatusCode::OK, None, "", &ask.next)
+    sign_in_page(&app, &headers, StatusCode::OK, None, "", &ask)
 }
 
 fn sign_in_page(
@@ -118,7 +133,7 @@ fn sign_in_page(
     status: StatusCode,
     problem: Option<String>,
     person: &str,
-    next: &str,
+    ask: &SignInParams,
 ) -> Result<Response, PageFailure> {
     let name = session::form_cookie(app.secure_cookies);
     // A second tab keeps the secret of the first.
@@ -127,9 +142,15 @@ fn sign_in_page(
         Some(secret) => secret,
         None => random::secret().map_err(crate::service::accounts::SignInError::from)?,
     };
-    let next = if own_page(next) { next } else { "" };
-    let csrf = session::sign_in_token(&secret);
-    let mut response = render(status, &SignInPage { csrf, problem, person: person.to_owned(), next: next.to_owned() });
+    let page = SignInPage {
+        csrf: session::sign_in_token(&secret),
+        problem,
+        person: person.to_owned(),
+        next: if own_page(&ask.next) { ask.next.clone() } else { String::new() },
+        provider: app.provider.as_ref().map(|provider| provider.config().name.clone()),
+        again: !ask.again.is_empty(),
+    };
+    let mut response = render(status, &page);
     if let Some(cookie) = session::set_cookie(name, &secret, app.secure_cookies) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
@@ -141,9 +162,10 @@ pub async fn sign_in(State(app): State<App>, headers: HeaderMap, form: FormField
     let secret = session::cookie(&headers, session::form_cookie(app.secure_cookies)).unwrap_or_default();
     let fits = !secret.is_empty() && session::check(&session::sign_in_token(&secret), form.text("csrf")).is_ok();
     let (person, next) = (form.text("person").trim(), form.text("next"));
+    let ask = SignInParams { next: next.to_owned(), again: String::new() };
     if !fits {
         let problem = Some("This form was too old. Please try again.".to_owned());
-        return sign_in_page(&app, &headers, StatusCode::FORBIDDEN, problem, person, next);
+        return sign_in_page(&app, &headers, StatusCode::FORBIDDEN, problem, person, &ask);
     }
     let signed = match app.service.sign_in(person, form.text("password")).await {
         Ok(signed) => signed,
@@ -152,12 +174,12 @@ pub async fn sign_in(State(app): State<App>, headers: HeaderMap, form: FormField
             tracing::warn!(reason = failure.error, "a sign-in failed");
             let mut problem = failure.detail.clone();
             problem.get_mut(..1).map(str::make_ascii_uppercase);
-            return sign_in_page(&app, &headers, failure.status, Some(format!("{problem}.")), person, next);
+            return sign_in_page(&app, &headers, failure.status, Some(format!("{problem}.")), person, &ask);
         }
     };
     // A session that the browser had before ends here: its token is of no more use.
     if let Some(old) = session::cookie(&headers, session::session_cookie(app.secure_cookies)) {
-        app.service.sign_out(&old).await?;
+        app.service.sign_out(&Who::with_token(&old)).await?;
     }
     tracing::info!(person = %signed.session.person.id, "a person signed in");
     let mut response = Redirect::to(if own_page(next) { next } else { "/holds" }).into_response();
@@ -180,7 +202,7 @@ pub async fn sign_out(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    app.service.sign_out(&signed.token).await?;
+    app.service.sign_out(&signed.who).await?;
     let mut response = Redirect::to("/signin").into_response();
     if let Some(cookie) = session::set_cookie(session::session_cookie(app.secure_cookies), "", app.secure_cookies) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -243,7 +265,7 @@ pub async fn decide(
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
     let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").into() };
-    let mut answers = app.service.decide(&signed.token, vec![item]).await?;
+    let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     match answers.pop() {
         Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
         _ => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
@@ -258,7 +280,7 @@ pub async fn revoke(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    match app.service.revoke(&signed.token, &id, form.text("reason")).await {
+    match app.service.revoke(&signed.who, &id, form.text("reason")).await {
         Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
         Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
     }
@@ -297,7 +319,7 @@ pub async fn decide_many(
         return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());
     }
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
-    let answers = app.service.decide(&signed.token, items).await?;
+    let answers = app.service.decide(&signed.who, items).await?;
     let refused = holds.into_iter().zip(answers).filter_map(|(hold, answer)| Some((hold, answer.err()?)));
     let refused: Vec<(String, String)> = refused.map(|(hold, error)| (hold, Failure::from(error).detail)).collect();
     if refused.is_empty() {

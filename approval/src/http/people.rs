@@ -25,6 +25,7 @@ use crate::{
     store::{
         audit::Gap,
         holds::{Listed, Place},
+        people::Via,
         policy,
     },
 };
@@ -43,17 +44,29 @@ const MAX_PAGE: u32 = 5000;
 pub struct SessionAnswer {
     person: String,
     name: String,
-    csrf: String,
+    /// `null` with a bearer token, which needs none.
+    csrf: Option<String>,
     signed_in_at: u64,
     expires_at: u64,
+    /// How the person signed in.
+    via: Via,
+    /// Why nobody can decide with this token.
+    unfit: Option<String>,
 }
 
 /// `GET /api/session`
 pub async fn session(signed: SignedIn) -> Json<SessionAnswer> {
     let csrf = signed.csrf();
     let session = signed.session;
-    let (signed_in_at, expires_at) = (session.signed_in_at, session.expires_at);
-    Json(SessionAnswer { person: session.person.id, name: session.person.name, csrf, signed_in_at, expires_at })
+    Json(SessionAnswer {
+        person: session.person.id,
+        name: session.person.name,
+        csrf,
+        signed_in_at: session.signed_in_at,
+        expires_at: session.expires_at,
+        via: session.via,
+        unfit: session.unfit.map(|unfit| unfit.to_string()),
+    })
 }
 
 /// Query of a list of holds.
@@ -291,7 +304,7 @@ pub async fn decide(
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<Decided>, Failure> {
     let item = Item { hold, verdict: body.verdict, reason: body.reason.into() };
-    let mut answers = app.service.decide(&signed.token, vec![item]).await?;
+    let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     let answer = answers.pop().ok_or_else(|| Failure::bad_request("nothing was decided"))?;
     Ok(Json(Decided::new(answer?)))
 }
@@ -328,7 +341,7 @@ pub async fn decide_many(
     let item = |item: DecisionItem| Item { hold: item.hold, verdict: item.verdict, reason: item.reason.into() };
     let items: Vec<Item> = body.items.into_iter().map(item).collect();
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
-    let answers = app.service.decide(&signed.token, items).await?;
+    let answers = app.service.decide(&signed.who, items).await?;
     let decided = holds.into_iter().zip(answers).map(|(hold, answer)| match answer {
         Ok(hold) => Decided::new(hold),
         Err(error) => {
@@ -363,7 +376,7 @@ pub async fn revoke(
     Path(hold): Path<String>,
     Body(body): Body<RevokeBody>,
 ) -> Result<Json<Decided>, Failure> {
-    Ok(Json(Decided::new(app.service.revoke(&signed.token, &hold, &body.reason).await?)))
+    Ok(Json(Decided::new(app.service.revoke(&signed.who, &hold, &body.reason).await?)))
 }
 
 /// Query of `GET /api/audit/gaps`.

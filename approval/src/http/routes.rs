@@ -12,7 +12,7 @@ use axum::{
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
-use super::{App, error::Failure, gateway, pages, people, session};
+use super::{App, error::Failure, gateway, oidc, pages, people, session};
 
 /// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -70,6 +70,8 @@ pub fn people_routes() -> Vec<Route> {
         on_get("/", pages::home),
         on_get("/signin", pages::sign_in_form),
         on_limited("/signin", MAX_SIGN_IN, pages::sign_in),
+        on_get("/signin/oidc", oidc::begin),
+        on_get("/signin/oidc/callback", oidc::finish),
         on_limited("/signout", MAX_SIGN_IN, pages::sign_out),
         on_get("/holds", pages::list),
         on_limited("/holds/decisions", MAX_FORM, pages::decide_many),

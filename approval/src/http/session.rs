@@ -1,4 +1,4 @@
-//! Who is signed in, and whether a write was meant by them: cookies, CSRF tokens, the origin.
+//! Who is signed in, by a cookie or a bearer token, and whether a write was meant by them: CSRF tokens, the origin.
 
 use axum::{
     extract::{FromRequestParts, Request},
@@ -8,8 +8,11 @@ use axum::{
 };
 use holdgate_protocol::{Hash, b64url};
 
-use super::{App, error::Failure};
-use crate::{service::accounts::SESSION_LIFE, store::people::Session};
+use super::{App, error::Failure, extract::bearer};
+use crate::{
+    service::{accounts::SESSION_LIFE, who::Who},
+    store::people::Session,
+};
 
 /// What a page may load and do: its own style sheet and script, forms to itself, no frame around it.
 const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; \
@@ -18,33 +21,68 @@ const CSP: &str = "default-src 'none'; style-src 'self'; script-src 'self'; conn
 /// A signed-in person.
 pub struct SignedIn {
     pub session: Session,
-    pub token: String,
+    pub who: Who,
+    /// What the browser keeps; `None` where the request has a bearer token, which no browser adds by itself.
+    cookie: Option<String>,
 }
 
 impl SignedIn {
-    /// The token that proves that a form or a script came from our own page.
-    pub fn csrf(&self) -> String {
-        csrf_token("session", &self.token)
+    /// The person whose session the browser's cookie names. Pages know no other.
+    pub async fn by_cookie(headers: &HeaderMap, app: &App) -> Result<Self, Failure> {
+        let unknown = || Failure::unauthorized("sign in first");
+        let token = cookie(headers, session_cookie(app.secure_cookies)).ok_or_else(unknown)?;
+        let who = Who::with_token(&token);
+        let session = app.service.session(&who).await?.ok_or_else(unknown)?;
+        Ok(SignedIn { session, who, cookie: Some(token) })
     }
 
-    /// Refuses a write without the session's token.
+    /// The person behind a bearer token: a session's, or an access token of the sign-in provider.
+    async fn by_bearer(headers: &HeaderMap, app: &App) -> Result<Self, Failure> {
+        let form = || Failure::unauthorized("`authorization` must be there once, as `Bearer` and a token");
+        let token = bearer(headers).ok_or_else(form)?;
+        let provider = app.provider.as_ref().filter(|_| token.contains('.'));
+        let Some(provider) = provider else {
+            let who = Who::with_token(token);
+            let ended = || Failure::unauthorized("no session has this token, or it has ended; sign in again");
+            let session = app.service.session(&who).await?.ok_or_else(ended)?;
+            return Ok(SignedIn { session, who, cookie: None });
+        };
+        let token = provider.access_token(token, app.service.now()).await?;
+        let (iss, sub) = (token.iss.clone(), token.sub.clone());
+        let who = Who::Token(token);
+        let nobody = || {
+            let detail = format!("the identity `{sub}` at `{iss}` is no person of the directory");
+            Failure::new(StatusCode::FORBIDDEN, "unknown_person", detail)
+        };
+        let session = app.service.session(&who).await?.ok_or_else(nobody)?;
+        Ok(SignedIn { session, who, cookie: None })
+    }
+
+    /// The token that proves that a form or a script came from our own page. Requests with a bearer token need none.
+    pub fn csrf(&self) -> Option<String> {
+        self.cookie.as_deref().map(|token| csrf_token("session", token))
+    }
+
+    /// Refuses a write that another site could have made the browser send.
     pub fn check_csrf(&self, given: &str) -> Result<(), Failure> {
-        check(&self.csrf(), given)
+        self.csrf().map_or(Ok(()), |expected| check(&expected, given))
     }
 }
 
 impl FromRequestParts<App> for SignedIn {
     type Rejection = Failure;
 
+    /// Where both are there, the bearer token counts: the cookie comes by itself.
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let unknown = || Failure::unauthorized("sign in first");
-        let token = cookie(&parts.headers, session_cookie(app.secure_cookies)).ok_or_else(unknown)?;
-        let session = app.service.session(&token).await?.ok_or_else(unknown)?;
-        Ok(SignedIn { session, token })
+        if parts.headers.contains_key(header::AUTHORIZATION) {
+            return SignedIn::by_bearer(&parts.headers, app).await;
+        }
+        SignedIn::by_cookie(&parts.headers, app).await
     }
 }
 
-/// A signed-in person whose request carries the CSRF token in `x-csrf-token`.
+/// A signed-in person who may change something: the request carries the CSRF token in `x-csrf-token`, or a bearer token
+/// with which a person acts.
 pub struct SignedWrite(pub SignedIn);
 
 impl FromRequestParts<App> for SignedWrite {
@@ -54,7 +92,10 @@ impl FromRequestParts<App> for SignedWrite {
         let signed = SignedIn::from_request_parts(parts, app).await?;
         let given = parts.headers.get("x-csrf-token").and_then(|value| value.to_str().ok()).unwrap_or_default();
         signed.check_csrf(given)?;
-        Ok(SignedWrite(signed))
+        match signed.session.unfit {
+            Some(unfit) => Err(Failure::new(StatusCode::FORBIDDEN, "token_cannot_decide", unfit)),
+            None => Ok(SignedWrite(signed)),
+        }
     }
 }
 
@@ -95,11 +136,25 @@ pub fn cookie(headers: &HeaderMap, name: &str) -> Option<String> {
     if values.next().is_some() { None } else { Some(value) }
 }
 
-/// A `set-cookie` value. An empty `value` takes the cookie away.
+/// The name of the cookie that a sign-in at the provider is bound to.
+pub fn provider_cookie(secure: bool) -> &'static str {
+    if secure { "__Host-holdgate_provider" } else { "holdgate_provider" }
+}
+
+/// A `set-cookie` value that other sites' links do not send along. An empty `value` takes the cookie away.
 pub fn set_cookie(name: &str, value: &str, secure: bool) -> Option<HeaderValue> {
-    let life = if value.is_empty() { 0 } else { SESSION_LIFE };
+    cookie_line(name, value, "Strict", SESSION_LIFE, secure)
+}
+
+/// The same for [`provider_cookie`]: it comes along when the provider sends the browser back, and lasts for `life` seconds.
+pub fn set_provider_cookie(value: &str, life: u64, secure: bool) -> Option<HeaderValue> {
+    cookie_line(provider_cookie(secure), value, "Lax", life, secure)
+}
+
+fn cookie_line(name: &str, value: &str, same_site: &str, life: u64, secure: bool) -> Option<HeaderValue> {
+    let life = if value.is_empty() { 0 } else { life };
     let secure = if secure { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite=Strict; Max-Age={life}{secure}");
+    let cookie = format!("{name}={value}; Path=/; HttpOnly; SameSite={same_site}; Max-Age={life}{secure}");
     HeaderValue::from_str(&cookie).ok()
 }
 

@@ -1,4 +1,4 @@
-//! Local accounts: passwords, sign-in, sessions.
+//! Sign-in with a password of this service or at the provider, and sessions.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -10,13 +10,14 @@ use holdgate_protocol::Hash;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::Service;
+use super::{Service, who::Who};
 use crate::{
+    oidc::Identity,
     random,
     store::{
         Command, StoreError, Tx,
         ledger::Event,
-        people::{self, Session},
+        people::{self, Session, Via},
     },
 };
 
@@ -188,27 +189,54 @@ impl Service {
             return Err(SignInError::Wrong);
         };
 
-        let token = random::secret()?;
-        let session = Session { person, signed_in_at: now, expires_at: now.saturating_add(SESSION_LIFE) };
-        self.store.write(StartSession { token: Hash::of(token.as_bytes()), session: session.clone() }).await?;
+        let (token, hash) = new_token()?;
+        let expires_at = now.saturating_add(SESSION_LIFE);
+        let session = Session { person, signed_in_at: now, expires_at, via: Via::Local, unfit: None };
+        self.store.write(StartSession { token: hash, session: session.clone(), now }).await?;
         Ok(SignedIn { token, session })
     }
 
-    /// The session of a token, if it is valid now.
-    pub async fn session(&self, token: &str) -> Result<Option<Session>, StoreError> {
-        let token = Hash::of(token.as_bytes());
-        people::session(&mut self.store.read().await?, &token, self.now()).await
+    /// Signs in the person behind an identity at the provider; their session takes the place of another one. `None`:
+    /// the identity is no person's.
+    pub async fn sign_in_as(
+        &self,
+        identity: &Identity,
+        replaces: Option<Hash>,
+    ) -> Result<Option<SignedIn>, SignInError> {
+        let (token, hash) = new_token()?;
+        let command = SignInAs { token: hash, identity: identity.clone(), replaces, now: self.now() };
+        let session = self.store.write(command).await?;
+        Ok(session.map(|session| SignedIn { token, session }))
     }
 
-    /// Ends the session of a token.
-    pub async fn sign_out(&self, token: &str) -> Result<(), StoreError> {
-        self.store.write(EndSession { token: Hash::of(token.as_bytes()), now: self.now() }).await
+    /// Records that somebody signed in at the provider who is no person here.
+    pub async fn note_unknown(&self, identity: Identity) -> Result<(), StoreError> {
+        self.store.write(NoteUnknown { identity, now: self.now() }).await
     }
+
+    /// What a credential stands for now.
+    pub async fn session(&self, who: &Who) -> Result<Option<Session>, StoreError> {
+        who.session(&mut self.store.read().await?, self.now()).await
+    }
+
+    /// Ends a session. Access tokens end by themselves.
+    pub async fn sign_out(&self, who: &Who) -> Result<(), StoreError> {
+        let Who::Session(token) = who else { return Ok(()) };
+        self.store.write(EndSession { token: *token, now: self.now() }).await
+    }
+}
+
+/// A session's token, which nobody but its holder keeps, and the hash under which the session is kept.
+fn new_token() -> Result<(String, Hash), SignInError> {
+    let token = random::secret()?;
+    let hash = Hash::of(token.as_bytes());
+    Ok((token, hash))
 }
 
 struct StartSession {
     token: Hash,
     session: Session,
+    now: u64,
 }
 
 impl Command for StartSession {
@@ -216,11 +244,50 @@ impl Command for StartSession {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        tx.insert_session(&self.token, &self.session).await?;
-        let data = json!({"person": self.session.person.id});
-        let event =
-            Event { time: self.session.signed_in_at, kind: "person.signed_in", hold: None, decided_by: None, data };
-        tx.record(event)
+        let StartSession { token, session, now } = self;
+        tx.insert_session(&token, &session, now).await?;
+        let data = json!({"person": session.person.id, "via": session.via, "signed_in_at": session.signed_in_at});
+        tx.record(Event { time: now, kind: "person.signed_in", hold: None, decided_by: None, data })
+    }
+}
+
+struct SignInAs {
+    token: Hash,
+    identity: Identity,
+    replaces: Option<Hash>,
+    now: u64,
+}
+
+impl Command for SignInAs {
+    type Answer = Option<Session>;
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<Option<Session>, StoreError> {
+        let SignInAs { token, identity, replaces, now } = self;
+        let Some(person) = people::behind(tx, &identity.iss, &identity.sub).await? else { return Ok(None) };
+        if let Some(token) = replaces {
+            EndSession { token, now }.run(tx).await?;
+        }
+        let via = Via::Provider { iss: identity.iss, client: identity.client };
+        let expires_at = now.saturating_add(SESSION_LIFE);
+        let session = Session { person, signed_in_at: identity.auth_time, expires_at, via, unfit: None };
+        StartSession { token, session: session.clone(), now }.run(tx).await?;
+        Ok(Some(session))
+    }
+}
+
+struct NoteUnknown {
+    identity: Identity,
+    now: u64,
+}
+
+impl Command for NoteUnknown {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let data = json!({"iss": self.identity.iss, "sub": self.identity.sub});
+        tx.record(Event { time: self.now, kind: "identity.unknown", hold: None, decided_by: None, data })
     }
 }
 

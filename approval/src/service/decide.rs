@@ -8,7 +8,7 @@ use std::{
 use holdgate_protocol::{Hash, gateway::HoldState};
 use serde_json::{Value, json};
 
-use super::{Service, Step, accountability, overdue, transitions};
+use super::{Service, Step, accountability, overdue, transitions, who::Who};
 use crate::{
     domain::{
         Accountability, Approval, Ballot, Cause, Change, DecidedBy, Hold, Refusal, Reviewer, Ruling, Stage, Verdict,
@@ -55,16 +55,16 @@ pub enum DecideError {
 impl Service {
     /// Takes decisions, all in one transaction; each item is answered by itself, in the order of the items.
     ///
-    /// The session of `token` is looked up in that transaction: it may have ended while the request was read.
-    pub async fn decide(&self, token: &str, items: Vec<Item>) -> Result<Vec<Result<Hold, DecideError>>, DecideError> {
-        self.store.write(DecideAll { token: Hash::of(token.as_bytes()), items, now: self.now() }).await
+    /// Who it is, is looked up in that transaction: a session may have ended while the request was read.
+    pub async fn decide(&self, who: &Who, items: Vec<Item>) -> Result<Vec<Result<Hold, DecideError>>, DecideError> {
+        self.store.write(DecideAll { who: who.clone(), items, now: self.now() }).await
     }
 
     /// Takes back a hold that was not used yet.
-    pub async fn revoke(&self, token: &str, hold: &str, reason: &str) -> Result<Hold, DecideError> {
+    pub async fn revoke(&self, who: &Who, hold: &str, reason: &str) -> Result<Hold, DecideError> {
         check_reason(reason)?;
-        let (token, now) = (Hash::of(token.as_bytes()), self.now());
-        self.store.write(Revoke { token, hold: hold.to_owned(), reason: reason.to_owned(), now }).await
+        let (who, now) = (who.clone(), self.now());
+        self.store.write(Revoke { who, hold: hold.to_owned(), reason: reason.to_owned(), now }).await
     }
 }
 
@@ -75,7 +75,7 @@ pub fn check_reason(reason: &str) -> Result<(), DecideError> {
 }
 
 struct DecideAll {
-    token: Hash,
+    who: Who,
     items: Vec<Item>,
     now: u64,
 }
@@ -101,8 +101,9 @@ impl Command for DecideAll {
     type Error = DecideError;
 
     async fn run(self, tx: &mut Tx) -> Result<Self::Answer, DecideError> {
-        let DecideAll { token, items, now } = self;
-        let session = people::session(tx, &token, now).await?.ok_or(DecideError::SessionEnded)?;
+        let DecideAll { who, items, now } = self;
+        let session = who.session(tx, now).await?.ok_or(DecideError::SessionEnded)?;
+        session.may_decide()?;
         let mut decide = Decide::of(tx, session, &items, now).await?;
         let mut answers = Vec::with_capacity(items.len());
         for item in items {
@@ -161,7 +162,7 @@ impl Decide {
         };
         let data = json!({
             "person": reviewer.person, "verdict": verdict, "role": role, "reason": &*reason, "factors": factors,
-            "signed_in_at": reviewer.signed_in_at,
+            "signed_in_at": reviewer.signed_in_at, "via": self.session.via,
         });
         let kept = Decision {
             person: reviewer.person.clone(),
@@ -203,7 +204,7 @@ fn needs_several(hold: &Hold) -> bool {
 }
 
 struct Revoke {
-    token: Hash,
+    who: Who,
     hold: String,
     reason: String,
     now: u64,
@@ -214,8 +215,9 @@ impl Command for Revoke {
     type Error = DecideError;
 
     async fn run(self, tx: &mut Tx) -> Result<Hold, DecideError> {
-        let Revoke { token, hold: id, reason, now } = self;
-        let session = people::session(tx, &token, now).await?.ok_or(DecideError::SessionEnded)?;
+        let Revoke { who, hold: id, reason, now } = self;
+        let session = who.session(tx, now).await?.ok_or(DecideError::SessionEnded)?;
+        session.may_decide()?;
         let hold = holds::find(tx, &id).await?.ok_or(DecideError::NotFound(id))?;
         let person = session.person.id;
         let roles = people::roles(tx, &person, &hold.terms.policy.id, now).await?;
@@ -226,7 +228,7 @@ impl Command for Revoke {
         let change = stage.cancel(Cause::Revoked, DecidedBy::Human);
         let change = change.map_err(|ended| DecideError::NotPending(ended.state()))?;
         let data: Value = json!({"person": reviewer.person, "role": role, "reason": reason,
-                                 "signed_in_at": reviewer.signed_in_at});
+                                 "signed_in_at": reviewer.signed_in_at, "via": session.via});
         let after = Hold { stage: change.stage.clone(), since: now, ..hold.clone() };
         transitions(tx, &[Step { hold, change, data }], now).await?;
         Ok(after)

@@ -154,8 +154,9 @@ impl Service {
         let reviewer = Reviewer { person: reader.person.id.clone(), roles, signed_in_at: reader.signed_in_at };
         let approvals: Vec<Approval> = decisions.iter().filter_map(Decision::approval).collect();
         let already = approvals.iter().any(|approval| approval.person == reviewer.person);
-        let may = decision::may_decide(&hold.terms.requirement, &accountable, &reviewer, now);
-        let hindrance = may.err().or(already.then_some(Refusal::AlreadyDecided));
+        let may = || decision::may_decide(&hold.terms.requirement, &accountable, &reviewer, now);
+        let hindrance =
+            reader.may_decide().and_then(|()| may().map(drop)).err().or(already.then_some(Refusal::AlreadyDecided));
         let missing = decision::missing(&hold.terms.requirement, &approvals);
         let published = self.store.policy();
         let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use holdgate_protocol::Hash;
+use serde::Serialize;
 
 use super::{Connection, StoreError, Tx, sql::values};
+use crate::domain::{Refusal, Unfit};
 
 /// A person of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +21,26 @@ pub struct Session {
     pub person: Person,
     pub signed_in_at: u64,
     pub expires_at: u64,
+    pub via: Via,
+    /// Why nobody can decide by it; an access token only.
+    pub unfit: Option<Unfit>,
+}
+
+impl Session {
+    /// Whether a person acts here who may decide, eligible or not.
+    pub fn may_decide(&self) -> Result<(), Refusal> {
+        self.unfit.map_or(Ok(()), |unfit| Err(unfit.into()))
+    }
+}
+
+/// How a person signed in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// With a password of this service.
+    Local,
+    /// At an OpenID provider, by one of its clients.
+    Provider { iss: String, client: String },
 }
 
 /// A role that a person is eligible for.
@@ -51,6 +73,13 @@ pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result
     row.map(|row| row.text("person")).transpose()
 }
 
+/// The person behind an identity at an issuer, with their name.
+pub async fn behind(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<Person>, StoreError> {
+    let sql = "SELECT p.id, p.name FROM links l JOIN persons p ON p.id = l.person WHERE l.iss = $1 AND l.sub = $2";
+    let Some(row) = connection.row(sql, values![iss, sub]).await? else { return Ok(None) };
+    Ok(Some(Person { id: row.text("id")?, name: row.text("name")? }))
+}
+
 /// The members of a group; none where there is no such group.
 pub async fn members(connection: &mut Connection, group: &str) -> Result<BTreeSet<String>, StoreError> {
     let rows = connection.rows("SELECT person FROM members WHERE grp = $1", values![group]).await?;
@@ -69,11 +98,16 @@ pub async fn with_password(
 
 /// The session of a token that is valid at `now`.
 pub async fn session(connection: &mut Connection, token: &Hash, now: u64) -> Result<Option<Session>, StoreError> {
-    let sql = "SELECT p.id, p.name, s.signed_in_at, s.expires_at FROM sessions s JOIN persons p ON p.id = s.person
-               WHERE s.token_hash = $1 AND s.expires_at > $2";
+    let sql = "SELECT p.id, p.name, s.signed_in_at, s.expires_at, s.iss, s.client
+               FROM sessions s JOIN persons p ON p.id = s.person WHERE s.token_hash = $1 AND s.expires_at > $2";
     let Some(row) = connection.row(sql, values![token, now]).await? else { return Ok(None) };
     let person = Person { id: row.text("id")?, name: row.text("name")? };
-    Ok(Some(Session { person, signed_in_at: row.int("signed_in_at")?, expires_at: row.int("expires_at")? }))
+    let via = match (row.text_or_null("iss")?, row.text_or_null("client")?) {
+        (Some(iss), Some(client)) => Via::Provider { iss, client },
+        _ => Via::Local,
+    };
+    let (signed_in_at, expires_at) = (row.int("signed_in_at")?, row.int("expires_at")?);
+    Ok(Some(Session { person, signed_in_at, expires_at, via, unfit: None }))
 }
 
 impl Tx {
@@ -120,10 +154,16 @@ impl Tx {
     }
 
     /// Keeps a session under the hash of its token, and forgets those that are over.
-    pub async fn insert_session(&mut self, token: &Hash, session: &Session) -> Result<(), StoreError> {
-        self.execute("DELETE FROM sessions WHERE expires_at <= $1", values![session.signed_in_at]).await?;
-        let sql = "INSERT INTO sessions (token_hash, person, signed_in_at, expires_at) VALUES ($1, $2, $3, $4)";
-        self.execute(sql, values![token, &session.person.id, session.signed_in_at, session.expires_at]).await?;
+    pub async fn insert_session(&mut self, token: &Hash, session: &Session, now: u64) -> Result<(), StoreError> {
+        self.execute("DELETE FROM sessions WHERE expires_at <= $1", values![now]).await?;
+        let (iss, client) = match &session.via {
+            Via::Local => (None, None),
+            Via::Provider { iss, client } => (Some(iss.as_str()), Some(client.as_str())),
+        };
+        let sql = "INSERT INTO sessions (token_hash, person, signed_in_at, expires_at, iss, client)
+                   VALUES ($1, $2, $3, $4, $5, $6)";
+        let (person, signed_in_at) = (&session.person.id, session.signed_in_at);
+        self.execute(sql, values![token, person, signed_in_at, session.expires_at, iss, client]).await?;
         Ok(())
     }
 

@@ -11,7 +11,10 @@ use axum::{
 };
 use holdgate_approval::{
     http::routes,
-    service::credentials::{AddCredential, Kind},
+    service::{
+        credentials::{AddCredential, Kind},
+        who::Who,
+    },
     store::ledger,
 };
 use holdgate_protocol::{Hash, gateway::MAX_OPEN_HOLD};
@@ -253,7 +256,7 @@ async fn a_decision_whose_session_ends_while_it_is_read_does_not_count() {
         let answer = tokio::spawn(async move { send(&people, request).await });
         // The head is read and the session was good; now it ends.
         reads.await.unwrap();
-        world.service.sign_out(alice.cookie.split_once('=').unwrap().1).await.unwrap();
+        world.service.sign_out(&Who::with_token(alice.cookie.split_once('=').unwrap().1)).await.unwrap();
         let form = !path.starts_with("/api");
         let body = if form { format!("csrf={}&{body}", alice.csrf) } else { body };
         sender.send(Bytes::from(body)).unwrap();
@@ -335,8 +338,8 @@ async fn the_ledger_tells_of_sign_outs_failures_and_credentials_without_being_fl
         tokio::task::yield_now().await;
     }
     let alice = world.sign_in("bob").await;
-    world.service.sign_out(alice.cookie.split_once('=').unwrap().1).await.unwrap();
-    world.service.sign_out("no session").await.unwrap();
+    world.service.sign_out(&Who::with_token(alice.cookie.split_once('=').unwrap().1)).await.unwrap();
+    world.service.sign_out(&Who::with_token("no session")).await.unwrap();
     for number in [2, 3] {
         let hash = Hash::of(format!("edge{number}-credential").as_bytes());
         let add = AddCredential { kind: Kind::Gateway, name: "edge".into(), hash, now: NOW };

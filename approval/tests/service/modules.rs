@@ -22,6 +22,8 @@ mod limits;
 mod load;
 #[path = "lots.rs"]
 mod lots;
+#[path = "oidc.rs"]
+mod oidc;
 #[path = "openapi.rs"]
 mod openapi;
 #[path = "policy.rs"]

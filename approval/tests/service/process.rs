@@ -225,6 +225,31 @@ async fn gateways_may_speak_http_2_without_tls() {
 }
 
 #[tokio::test]
+async fn sign_in_provider_comes_from_a_file_that_fits_the_cookies() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = made(folder.path()).await;
+    let write = |name: &str, public: &str| {
+        let file = folder.path().join(name);
+        let text = "{format: 1, issuer: 'http://127.0.0.1:9', name: Example ID, client_id: a, public_url: PUBLIC}";
+        std::fs::write(&file, text.replace("PUBLIC", &format!("'{public}'"))).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let (plain, tls) = (write("plain.yaml", "http://127.0.0.1:8"), write("tls.yaml", "https://approvals.example"));
+    for (arguments, words) in [
+        (vec!["serve", "--oidc", "missing.yaml"], "`missing.yaml` cannot be read"),
+        (vec!["serve", "--oidc", &tls], "`public_url` is https, and cookies are not made for that: add `--secure-cookies`"),
+        (vec!["serve", "--secure-cookies", "--oidc", &plain], "`public_url` is http"),
+    ] {
+        let (code, _, error) = run(&data, &arguments, "").await;
+        assert!(code == 1 && error.contains(words) && error.lines().count() == 1, "{arguments:?}: {error}");
+    }
+    // The provider need not be there.
+    let serving = serve_with(&data, &["--oidc", &plain]).await;
+    let (status, page) = http(&serving.people, "GET", "/signin", "", &Value::Null).await;
+    assert!(status == 200 && page.contains("Sign in with Example ID"), "{status} {page}");
+}
+
+#[tokio::test]
 async fn bad_input_gets_one_line_that_says_what_to_mend() {
     let folder = tempfile::tempdir().unwrap();
     let data = made(folder.path()).await;

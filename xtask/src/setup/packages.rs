@@ -14,7 +14,8 @@ use crate::run::{Workspace, answers, succeed_quietly};
 /// The release of schemathesis, which tries an API by its OpenAPI document.
 const SCHEMATHESIS: &str = "4.32.5";
 
-/// The folder with the certified OpenID provider `oidc-provider` and the script that starts it, as its lock file has it.
+/// The folder with the certified OpenID provider `oidc-provider` and the script that starts it, as its lock file has
+/// it.
 pub(crate) fn oidc_provider(workspace: &Workspace) -> Result<PathBuf> {
     let source = workspace.root.join("tests/oidc");
     let folder = workspace.target.join("tools/oidc");

@@ -126,7 +126,8 @@ impl Server {
         Ok((server, port))
     }
 
-    /// Reads what the server says until it is ready; what it says after that is read, so that it need not wait, and dropped.
+    /// Reads what the server says until it is ready; what it says after that is read, so that it need not wait, and
+    /// dropped.
     fn await_ready(&mut self) -> Result<()> {
         let mut said = BufReader::new(self.process.stderr.take().context("`postgres` has no output")?);
         let mut all = String::new();

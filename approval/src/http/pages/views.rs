@@ -21,7 +21,7 @@ pub(super) struct Reader {
 
 impl Reader {
     fn new(signed: &SignedIn) -> Self {
-        Reader { name: signed.session.person.name.clone(), csrf: signed.csrf() }
+        Reader { name: signed.session.person.name.clone(), csrf: signed.csrf().unwrap_or_default() }
     }
 }
 
@@ -31,6 +31,21 @@ pub(super) struct SignInPage {
     pub(super) csrf: String,
     pub(super) problem: Option<String>,
     pub(super) person: String,
+    pub(super) next: String,
+    /// How the provider is called, where people can sign in at one.
+    pub(super) provider: Option<String>,
+    pub(super) again: bool,
+}
+
+#[derive(Template)]
+#[template(path = "signin_failed.html")]
+pub(super) struct FailedSignInPage {
+    pub(super) detail: Html,
+}
+
+#[derive(Template)]
+#[template(path = "signed_in.html")]
+pub(super) struct SignedInPage {
     pub(super) next: String,
 }
 
