@@ -13,3 +13,6 @@ include!("service/modules.rs");
 /// What is PostgreSQL's own.
 #[path = "service/on_postgres.rs"]
 mod database;
+
+#[path = "service/outage.rs"]
+mod outage;

@@ -13,3 +13,6 @@ include!("service/modules.rs");
 /// What is SQLite's own.
 #[path = "service/on_sqlite.rs"]
 mod database;
+
+#[path = "service/full.rs"]
+mod full;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,8 +39,11 @@ struct Answered {
 /// All that is known of what was answered, by the hold's id.
 type Known = Arc<Mutex<BTreeMap<String, (OpenHold, Answered)>>>;
 
-struct Load {
-    serving: Serving,
+pub struct Load {
+    pub serving: Serving,
+    world: Arc<World>,
+    next: u64,
+    stop: Arc<AtomicBool>,
     gateway: String,
     cookie: String,
     csrf: String,
@@ -49,16 +55,11 @@ async fn nothing_that_was_answered_is_lost_by_kills() {
     let kills = std::env::var("HOLDGATE_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS);
     let folder = tempfile::tempdir().unwrap();
     let data = made(folder.path()).await;
-    let gateway = run(&data, &["gateway", "add", "edge"], "").await.1.trim().to_owned();
-    let publisher = run(&data, &["publisher", "add", "ci"], "").await.1;
-    run(&data, &["person", "set-password", "alice"], &format!("{PASSWORD}\n")).await;
-    let mut load = first(&data, gateway, publisher.trim()).await;
-    let world = Arc::new(World::new().await);
-    let mut next = 0;
+    let mut load = Load::new(&data).await;
     for _ in 0..kills {
         let [moment] = random::bytes::<1>().unwrap();
         let life = Duration::from_millis(20 + u64::from(moment) * LIFE / 256);
-        let tasks = [load.opening(&world, &mut next), load.approving(), load.redeeming(0), load.redeeming(1)];
+        let tasks = load.tasks();
         tokio::time::sleep(life).await;
         load.serving.child.start_kill().unwrap();
         load.serving.child.wait().await.unwrap();
@@ -67,23 +68,9 @@ async fn nothing_that_was_answered_is_lost_by_kills() {
         }
         load.serving = serve_again(&data).await;
     }
-    load.check().await;
-    crate::ledger::verify(&database::url(&data).await).await;
-    let known = load.known.lock().unwrap().clone();
-    let granted = known.values().filter(|(_, answered)| !answered.grants.is_empty()).count();
-    eprintln!("{kills} kills, {} holds answered, {granted} redeemed", known.len());
-    assert!(known.len() as u64 > kills && granted as u64 > kills / 4, "there was little load");
-}
-
-async fn first(data: &Path, gateway: String, publisher: &str) -> Load {
-    let serving = serve_again(data).await;
-    let (signed, reference) = policy(1, |_| {});
-    let bearer = format!("Bearer {publisher}");
-    let path = format!("/api/bundles/{}", reference.rev);
-    let headers = [("authorization", bearer.as_str())];
-    assert_eq!(ask(&serving.people, "PUT", &path, &headers, &json!(signed).to_string()).await.unwrap().0, 201);
-    let (cookie, csrf) = sign_in(&serving.people).await;
-    Load { serving, gateway, cookie, csrf, known: Known::default() }
+    let (answered, redeemed) = load.check(&data).await;
+    eprintln!("{kills} kills, {answered} holds answered, {redeemed} redeemed");
+    assert!(answered > kills && redeemed > kills / 4, "there was little load");
 }
 
 /// As a browser does; gives the cookie and the token for writes.
@@ -99,28 +86,65 @@ async fn sign_in(people: &str) -> (String, String) {
     let headers =
         [("cookie", form_cookie.as_str()), ("content-type", "application/x-www-form-urlencoded")];
     let signed = ask_whole(people, "POST", "/signin", &headers, &form).await.unwrap();
-    let set = signed.lines().filter(|line| line.to_lowercase().starts_with("set-cookie: holdgate_session=")).next_back();
+    let set = signed.lines().rfind(|line| line.to_lowercase().starts_with("set-cookie: holdgate_session="));
     let session = set.unwrap_or_else(|| panic!("{signed}")).split_once(": ").unwrap().1.split(';').next().unwrap().to_owned();
     let told = ask(people, "GET", "/api/session", &[("cookie", session.as_str())], "").await.unwrap().1;
     (session, serde_json::from_str::<Value>(&told).unwrap()["csrf"].as_str().unwrap().to_owned())
 }
 
 /// Serves with quotas that do not stop the load.
-async fn serve_again(data: &Path) -> Serving {
+pub async fn serve_again(data: &Path) -> Serving {
     let names = ["agent.open", "agent.hour", "owner.open", "owner.hour", "rule.open", "rule.hour"];
     let most = names.map(|name| format!("--quota={name}=1000000"));
     serve_with(data, &most.each_ref().map(String::as_str)).await
 }
 
 impl Load {
+    /// A service on a data folder that was just made, and nothing asked of it yet.
+    pub async fn new(data: &Path) -> Self {
+        let gateway = run(data, &["gateway", "add", "edge"], "").await.1.trim().to_owned();
+        let publisher = run(data, &["publisher", "add", "ci"], "").await.1;
+        run(data, &["person", "set-password", "alice"], &format!("{PASSWORD}\n")).await;
+        let serving = serve_again(data).await;
+        let (signed, reference) = policy(1, |_| {});
+        let bearer = format!("Bearer {}", publisher.trim());
+        let path = format!("/api/bundles/{}", reference.rev);
+        let headers = [("authorization", bearer.as_str())];
+        assert_eq!(ask(&serving.people, "PUT", &path, &headers, &json!(signed).to_string()).await.unwrap().0, 201);
+        let (cookie, csrf) = sign_in(&serving.people).await;
+        let (world, stop) = (Arc::new(World::new().await), Arc::default());
+        Load { serving, world, next: 0, stop, gateway, cookie, csrf, known: Known::default() }
+    }
+
+    /// All that is asked at once, until the service is gone or the load is stopped.
+    pub fn tasks(&mut self) -> Vec<tokio::task::JoinHandle<()>> {
+        self.next += 10_000;
+        vec![self.opening(self.next), self.approving(), self.redeeming(0), self.redeeming(1)]
+    }
+
+    pub fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+
+    /// How many requests were answered by a hold.
+    pub fn answered(&self) -> usize {
+        self.known.lock().unwrap().len()
+    }
+
+    /// Whether the service answers, and can write.
+    pub async fn is_well(&self) -> bool {
+        let body = json!(self.world.ask(&["one"], "well?"));
+        let answer = post(&self.serving.gateways, "/v1/holds", &self.gateway, &body).await;
+        answer.is_some_and(|(status, _)| status == 200 || status == 201)
+    }
+
     /// Asks for new holds, one after the other, until the service is gone.
-    fn opening(&self, world: &Arc<World>, next: &mut u64) -> tokio::task::JoinHandle<()> {
+    fn opening(&self, first: u64) -> tokio::task::JoinHandle<()> {
         let (address, gateway, known, world) =
-            (self.serving.gateways.clone(), self.gateway.clone(), self.known.clone(), world.clone());
-        let first = *next;
-        *next += 10_000;
+            (self.serving.gateways.clone(), self.gateway.clone(), self.known.clone(), self.world.clone());
+        let stop = self.stop.clone();
         tokio::spawn(async move {
-            for number in first.. {
+            for number in (first..).take_while(|_| !stop.load(Ordering::SeqCst)) {
                 let body = world.ask(&["one"], &format!("{number}"));
                 let Some((status, text)) = post(&address, "/v1/holds", &gateway, &json!(body)).await else { return };
                 assert!(status == 201 || status == 503, "{status} {text}");
@@ -135,9 +159,9 @@ impl Load {
     /// Approves what is not known to be approved.
     fn approving(&self) -> tokio::task::JoinHandle<()> {
         let (address, known) = (self.serving.people.clone(), self.known.clone());
-        let (cookie, csrf) = (self.cookie.clone(), self.csrf.clone());
+        let (cookie, csrf, stop) = (self.cookie.clone(), self.csrf.clone(), self.stop.clone());
         tokio::spawn(async move {
-            loop {
+            while !stop.load(Ordering::SeqCst) {
                 let open: Vec<String> = of(&known, |answered| !answered.approved).into_iter().map(|(id, _)| id).collect();
                 for hold in &open {
                     let path = format!("/api/holds/{hold}/decisions");
@@ -160,8 +184,9 @@ impl Load {
     /// Redeems what is approved; each of two does so with an attempt of its own.
     fn redeeming(&self, number: u64) -> tokio::task::JoinHandle<()> {
         let (address, gateway, known) = (self.serving.gateways.clone(), self.gateway.clone(), self.known.clone());
+        let stop = self.stop.clone();
         tokio::spawn(async move {
-            loop {
+            while !stop.load(Ordering::SeqCst) {
                 let unknown = |answered: &Answered| {
                     answered.approved && !answered.grants.contains_key(&number) && !answered.used.contains(&number)
                 };
@@ -181,8 +206,8 @@ impl Load {
         })
     }
 
-    /// Asks for all of it once more.
-    async fn check(&self) {
+    /// Asks for all of it once more, and reads the ledger; gives how many requests were answered by a hold, and how many passed.
+    pub async fn check(&self, data: &Path) -> (u64, u64) {
         let known = self.known.lock().unwrap().clone();
         for (hold, (body, answered)) in known {
             let path = format!("/v1/tasks/{hold}?agent={}", agent().key());
@@ -205,6 +230,10 @@ impl Load {
                 assert_eq!(after.grants.get(number), Some(grant), "another grant for the same attempt");
             }
         }
+        crate::ledger::verify(&database::url(data).await).await;
+        let known = self.known.lock().unwrap();
+        let redeemed = known.values().filter(|(_, answered)| !answered.grants.is_empty()).count();
+        (known.len() as u64, redeemed as u64)
     }
 }
 

@@ -47,6 +47,9 @@ pub async fn url(folder: &Path) -> String {
     let server = std::env::var("HOLDGATE_TEST_POSTGRES_URL").unwrap_or_default();
     assert!(!server.is_empty(), "HOLDGATE_TEST_POSTGRES_URL names no server: `cargo xtask postgres` starts one");
     let mut made = MADE.lock().await;
+    if let Some(url) = made.as_ref().and_then(|known| known.get(folder)) {
+        return url.clone();
+    }
     let mut admin = PgConnection::connect(&server).await.unwrap();
     let known = match &mut *made {
         Some(known) => known,
@@ -55,15 +58,17 @@ pub async fn url(folder: &Path) -> String {
             none.insert(HashMap::new())
         }
     };
-    if let Some(url) = known.get(folder) {
-        return url.clone();
-    }
     let name = format!("holdgate_test_{}_{}", std::process::id(), known.len());
     admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.unwrap();
     let (address, _) = server.rsplit_once('/').unwrap();
     let url = format!("{address}/{name}");
     known.insert(folder.to_owned(), url.clone());
     url
+}
+
+/// Says which database belongs to a data folder.
+pub async fn use_at(folder: &Path, url: &str) {
+    MADE.lock().await.get_or_insert_with(HashMap::new).insert(folder.to_owned(), url.to_owned());
 }
 
 /// All that is kept, as text.
