@@ -302,7 +302,7 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
     let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
-    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention };
+    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention, ..Settings::default() };
     let service = Service::start(data, &url, clock, &serve.issuer, settings).await.map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;

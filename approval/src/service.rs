@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod audit;
+mod authority;
 pub mod credentials;
 pub mod decide;
 pub mod expire;
@@ -20,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
-    domain::{Accountability, Cause, Change, DecidedBy, Hold, Quotas, Retention, Stage},
+    domain::{Accountability, Cause, Change, DecidedBy, Hold, Lasting, Quotas, Retention, Stage},
     keys::ServiceKeys,
     store::{Connection, Database, StoreError, Tx, ledger::Event, people},
 };
@@ -32,6 +33,7 @@ pub struct Settings {
     /// How long the same request stays denied after a denial, in seconds.
     pub deny_cooldown: u64,
     pub retention: Retention,
+    pub lasting: Lasting,
 }
 
 /// The default of [`Settings::deny_cooldown`]: 10 minutes.
@@ -39,7 +41,8 @@ pub const DENY_COOLDOWN: u64 = 10 * 60;
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings { quotas: Quotas::default(), deny_cooldown: DENY_COOLDOWN, retention: Retention::default() }
+        let (quotas, retention, lasting) = Default::default();
+        Settings { quotas, deny_cooldown: DENY_COOLDOWN, retention, lasting }
     }
 }
 

@@ -1,22 +1,21 @@
 //! Decisions: who may decide on a hold, and what the decisions so far come to.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use holdgate_protocol::Requirement;
 use serde::{Deserialize, Serialize};
 
-use super::{Approved, Pending, Unfit};
+use super::{Approved, Filled, Pending, Unfit, assignment::Needed};
 
-/// How long after the sign-in a person may decide, in seconds.
-pub const FRESH: u64 = 15 * 60;
-
-/// A person who wants to decide, with what counts at this moment for the hold's policy.
+/// A person who wants to decide, with what counts at this moment for the hold.
 #[derive(Clone, Debug)]
 pub struct Reviewer {
     pub person: String,
-    /// The roles that the person is eligible for, in the scope of the hold's policy, now.
+    /// The roles that the person is eligible for, in a scope that covers the hold, now.
     pub roles: BTreeSet<String>,
     pub signed_in_at: u64,
+    /// Why nobody can decide by the token that this is.
+    pub unfit: Option<Unfit>,
 }
 
 /// What a reviewer says.
@@ -32,13 +31,20 @@ pub enum Verdict {
 pub struct Ballot<'a> {
     pub verdict: Verdict,
     pub reason: &'a str,
+    /// One of the requirement's reason codes, where it has some.
+    pub code: Option<&'a str>,
 }
 
-/// An approval that counts: by whom, and for which roles the person was eligible when it was given.
+/// An approval that was given and not withdrawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
     pub person: String,
-    pub roles: BTreeSet<String>,
+    /// When it was given.
+    pub at: u64,
+    /// The roles that the person was eligible for then.
+    pub given: BTreeSet<String>,
+    /// Those that the person is eligible for now; none where the person is suspended.
+    pub now: BTreeSet<String>,
 }
 
 /// The persons who answer for an agent. They do not decide on its requests.
@@ -49,23 +55,43 @@ pub struct Accountability {
     pub unknown: Option<String>,
 }
 
-/// What a decision makes of a pending hold. `role` is the factor that it counts for.
+/// What is decided on, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub requirement: &'a Requirement,
+    pub opened_at: u64,
+    pub accountable: &'a Accountability,
+    /// The approvals so far.
+    pub approvals: &'a [Approval],
+    pub now: u64,
+    /// How long after the sign-in a person may decide, in seconds.
+    pub fresh: u64,
+}
+
+/// What a decision makes of a pending hold. `by` is the factor that it counts for, or the role in which it was spoken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ruling {
     /// Counted; others are still missing.
     Counted {
         pending: Pending,
-        role: String,
+        by: Filled,
     },
     /// The last factor is met. `factors` says who stands for which role.
     Approved {
         approved: Approved,
-        role: String,
-        factors: Vec<(String, String)>,
+        by: Filled,
+        factors: Vec<Filled>,
     },
     Denied {
-        role: String,
+        by: Filled,
     },
+}
+
+/// An approval that was taken back; the hold waits on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawn {
+    pub pending: Pending,
+    pub approval: Approval,
 }
 
 /// Why a decision does not count.
@@ -73,150 +99,142 @@ pub enum Ruling {
 pub enum Refusal {
     #[error(transparent)]
     Unfit(#[from] Unfit),
-    #[error("a decision needs a sign-in of the last 15 minutes; sign in again")]
+    #[error("a decision needs a recent sign-in; sign in again")]
     SignInAgain,
     #[error("nobody decides on a request of their own agent")]
     OwnAgent,
     #[error("no role of this hold's requirement is yours at this time")]
     NotEligible,
+    #[error("your role may step in later, if the others have not decided by then")]
+    EscalatesLater { from: u64 },
     #[error("nobody can approve this request: {0}")]
     OwnerUnknown(String),
     #[error("this hold asks for a reason")]
     ReasonRequired,
-    #[error("you have decided on this hold already")]
+    #[error("this hold asks for one of the reason codes {}", .0.join(", "))]
+    CodeRequired(Vec<String>),
+    #[error("`{code}` is none of this hold's reason codes; it has {}", codes_of(.known))]
+    UnknownCode { code: String, known: Vec<String> },
+    #[error("you have decided on this hold already; an approval can be withdrawn while others are missing")]
     AlreadyDecided,
     #[error("what you could approve has been approved by others; another role is still missing")]
     FactorsMet,
+    #[error("you have no approval on this hold that could be withdrawn")]
+    NothingToWithdraw,
+}
+
+fn codes_of(known: &[String]) -> String {
+    if known.is_empty() { "none".into() } else { known.join(", ") }
+}
+
+impl Approval {
+    /// Whether it counts for a role: the person had it then, and has it still.
+    pub fn has(&self, role: &str) -> bool {
+        self.given.contains(role) && self.now.contains(role)
+    }
 }
 
 /// Lets a reviewer decide on a pending hold.
-pub fn decide(
-    pending: Pending,
-    requirement: &Requirement,
-    accountable: &Accountability,
-    earlier: &[Approval],
-    reviewer: &Reviewer,
-    ballot: Ballot<'_>,
-    now: u64,
-) -> Result<Ruling, Refusal> {
-    let role = may_decide(requirement, accountable, reviewer, now)?;
-    if requirement.reason && ballot.reason.trim().is_empty() {
-        return Err(Refusal::ReasonRequired);
-    }
-    if earlier.iter().any(|approval| approval.person == reviewer.person) {
+pub fn decide(pending: Pending, case: &Case<'_>, reviewer: &Reviewer, ballot: Ballot<'_>) -> Result<Ruling, Refusal> {
+    let by = case.may_decide(reviewer)?;
+    case.check_reason(ballot)?;
+    if case.approvals.iter().any(|approval| approval.person == reviewer.person) {
         return Err(Refusal::AlreadyDecided);
     }
     if ballot.verdict == Verdict::Deny {
-        return Ok(Ruling::Denied { role });
+        return Ok(Ruling::Denied { by });
     }
-    if let Some(why) = &accountable.unknown {
+    if let Some(why) = &case.accountable.unknown {
         return Err(Refusal::OwnerUnknown(why.clone()));
     }
-    let mut approvals = earlier.to_vec();
-    approvals.push(Approval { person: reviewer.person.clone(), roles: reviewer.roles.clone() });
-    let assignment = Assignment::of(requirement, &approvals);
-    let Some(role) = assignment.role_of(approvals.len() - 1) else { return Err(Refusal::FactorsMet) };
-    let role = role.to_owned();
-    if !assignment.missing(requirement).is_empty() {
-        return Ok(Ruling::Counted { pending, role });
+    let (given, now) = (reviewer.roles.clone(), reviewer.roles.clone());
+    let own = Approval { person: reviewer.person.clone(), at: case.now, given, now };
+    let mut assignment = case.needed().assign(case.approvals.iter().chain([&own]));
+    if assignment.is_met() && assignment.of(&own.person).is_none() {
+        // Others fill every factor again whose authority had ended in between, and nobody said so until now.
+        assignment = case.needed().assign([&own].into_iter().chain(case.approvals));
     }
-    let factors = assignment.roles.iter().zip(&approvals);
-    let factors = factors.filter_map(|(role, approval)| Some(((*role)?.to_owned(), approval.person.clone())));
-    let approved = pending.approve(now, requirement.use_within);
-    Ok(Ruling::Approved { approved, role, factors: factors.collect() })
-}
-
-/// Whether a reviewer may say anything at all on such a hold; gives one role in which they speak.
-pub fn may_decide(
-    requirement: &Requirement,
-    accountable: &Accountability,
-    reviewer: &Reviewer,
-    now: u64,
-) -> Result<String, Refusal> {
-    if reviewer.signed_in_at.saturating_add(FRESH) < now {
-        return Err(Refusal::SignInAgain);
+    let by = assignment.of(&own.person).ok_or(Refusal::FactorsMet)?;
+    if !assignment.is_met() {
+        return Ok(Ruling::Counted { pending, by });
     }
-    if accountable.persons.contains(&reviewer.person) {
-        return Err(Refusal::OwnAgent);
+    let factors = assignment.filled().collect();
+    Ok(Ruling::Approved { approved: pending.approve(case.now, case.requirement.use_within), by, factors })
+}
+
+/// Takes back a person's own approval of a hold that is still pending. Whoever was allowed to give it may take it back,
+/// whatever has become of their authority since.
+pub fn withdraw(pending: Pending, case: &Case<'_>, reviewer: &Reviewer) -> Result<Withdrawn, Refusal> {
+    case.check_sign_in(reviewer)?;
+    let own = case.approvals.iter().find(|approval| approval.person == reviewer.person);
+    let approval = own.ok_or(Refusal::NothingToWithdraw)?.clone();
+    Ok(Withdrawn { pending, approval })
+}
+
+impl<'a> Case<'a> {
+    fn needed(&self) -> Needed<'a> {
+        Needed::new(self.requirement, self.opened_at, self.accountable)
     }
-    eligible(requirement, reviewer).ok_or(Refusal::NotEligible)
-}
 
-/// Whether a reviewer may take back a hold. It can only stop a request, so the agent's owner may do it too.
-pub fn may_revoke(requirement: &Requirement, reviewer: &Reviewer, now: u64) -> Result<String, Refusal> {
-    if reviewer.signed_in_at.saturating_add(FRESH) < now {
-        return Err(Refusal::SignInAgain);
-    }
-    eligible(requirement, reviewer).ok_or(Refusal::NotEligible)
-}
-
-fn eligible(requirement: &Requirement, reviewer: &Reviewer) -> Option<String> {
-    let wanted = requirement.factors.iter().filter(|factor| factor.approvals > 0);
-    wanted.map(|factor| &factor.role).find(|role| reviewer.roles.contains(*role)).cloned()
-}
-
-/// What is still missing: role and number.
-pub fn missing(requirement: &Requirement, approvals: &[Approval]) -> Vec<(String, u32)> {
-    Assignment::of(requirement, approvals).missing(requirement)
-}
-
-/// Which approval stands for which role: a maximum matching, since one person fills one factor and a person with two
-/// roles must not take the place that only another could leave free.
-struct Assignment<'a> {
-    roles: Vec<Option<&'a str>>,
-}
-
-impl<'a> Assignment<'a> {
-    fn of(requirement: &'a Requirement, approvals: &[Approval]) -> Self {
-        let mut assignment = Assignment { roles: vec![None; approvals.len()] };
-        for person in 0..approvals.len() {
-            assignment.place(requirement, approvals, person, &mut BTreeSet::new());
+    /// Whether a reviewer may say anything at all; gives one role in which they speak.
+    pub fn may_decide(&self, reviewer: &Reviewer) -> Result<Filled, Refusal> {
+        self.check_sign_in(reviewer)?;
+        if self.accountable.persons.contains(&reviewer.person) {
+            return Err(Refusal::OwnAgent);
         }
-        assignment
+        self.eligible(reviewer)
     }
 
-    /// Finds a role for one person; moves others to another of their roles where that makes room (Kuhn's algorithm).
-    fn place(
-        &mut self,
-        requirement: &'a Requirement,
-        approvals: &[Approval],
-        person: usize,
-        seen: &mut BTreeSet<&'a str>,
-    ) -> bool {
-        let Some(roles) = approvals.get(person).map(|approval| &approval.roles) else { return false };
-        for factor in requirement.factors.iter().filter(|factor| roles.contains(&factor.role)) {
-            if !seen.insert(&factor.role) {
-                continue;
+    /// Whether a reviewer may take back the hold. It can only stop a request, so the agent's owner may do it too.
+    pub fn may_revoke(&self, reviewer: &Reviewer) -> Result<Filled, Refusal> {
+        self.check_sign_in(reviewer)?;
+        self.eligible(reviewer)
+    }
+
+    /// What is still missing: role and number.
+    pub fn missing(&self) -> Vec<(String, u32)> {
+        self.needed().assign(self.approvals).missing()
+    }
+
+    fn check_sign_in(&self, reviewer: &Reviewer) -> Result<(), Refusal> {
+        if let Some(unfit) = reviewer.unfit {
+            return Err(unfit.into());
+        }
+        let fresh = self.now <= reviewer.signed_in_at.saturating_add(self.fresh);
+        fresh.then_some(()).ok_or(Refusal::SignInAgain)
+    }
+
+    fn eligible(&self, reviewer: &Reviewer) -> Result<Filled, Refusal> {
+        let needed = self.needed();
+        let has = |role: &str| reviewer.roles.contains(role);
+        let filled =
+            |role: &str, escalated| Filled { role: role.to_owned(), person: reviewer.person.clone(), escalated };
+        if let Some((role, _)) = needed.factors().find(|(role, _)| has(role)) {
+            return Ok(filled(role, false));
+        }
+        // Where nobody is asked for there is nothing to stand in for.
+        let asked = needed.factors().next().is_some();
+        if let Some(role) = needed.escalated(self.now).filter(|role| asked && has(role)) {
+            return Ok(filled(role, true));
+        }
+        match needed.escalates_later(self.now) {
+            Some((role, from)) if asked && has(role) => Err(Refusal::EscalatesLater { from }),
+            _ => Err(Refusal::NotEligible),
+        }
+    }
+
+    fn check_reason(&self, ballot: Ballot<'_>) -> Result<(), Refusal> {
+        let known = &self.requirement.codes;
+        match ballot.code {
+            None if !known.is_empty() => return Err(Refusal::CodeRequired(known.clone())),
+            Some(code) if !known.iter().any(|one| one == code) => {
+                return Err(Refusal::UnknownCode { code: code.to_owned(), known: known.clone() });
             }
-            let holders: Vec<usize> = self.holders(&factor.role).collect();
-            let free = holders.len() < usize::try_from(factor.approvals).unwrap_or(usize::MAX);
-            if free || holders.into_iter().any(|other| self.place(requirement, approvals, other, seen)) {
-                if let Some(slot) = self.roles.get_mut(person) {
-                    *slot = Some(&factor.role);
-                }
-                return true;
-            }
+            _ => {}
         }
-        false
-    }
-
-    fn holders(&self, role: &str) -> impl Iterator<Item = usize> {
-        self.roles.iter().enumerate().filter(move |(_, held)| **held == Some(role)).map(|(person, _)| person)
-    }
-
-    fn role_of(&self, person: usize) -> Option<&'a str> {
-        self.roles.get(person).copied().flatten()
-    }
-
-    fn missing(&self, requirement: &Requirement) -> Vec<(String, u32)> {
-        let mut counts = BTreeMap::<&str, u32>::new();
-        for role in self.roles.iter().flatten() {
-            *counts.entry(role).or_default() += 1;
+        if self.requirement.reason && ballot.reason.trim().is_empty() {
+            return Err(Refusal::ReasonRequired);
         }
-        let short = requirement.factors.iter().map(|factor| {
-            let have = counts.get(factor.role.as_str()).copied().unwrap_or_default();
-            (factor.role.clone(), factor.approvals.saturating_sub(have))
-        });
-        short.filter(|(_, count)| *count > 0).collect()
+        Ok(())
     }
 }

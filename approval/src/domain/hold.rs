@@ -72,14 +72,27 @@ pub enum Cause {
     Policy,
     /// Its agent was suspended.
     Suspended,
+    /// Those who approved it have not the authority any more, or answer for its agent now.
+    Authority,
+    /// Its gateway group was taken out of service.
+    Gateway,
 }
 
 impl Cause {
+    const ALL: [Cause; 5] = [Cause::Revoked, Cause::Policy, Cause::Suspended, Cause::Authority, Cause::Gateway];
+
+    /// The cause of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Cause::ALL.into_iter().find(|cause| cause.as_str() == name)
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Cause::Revoked => "revoked",
             Cause::Policy => "policy",
             Cause::Suspended => "suspended",
+            Cause::Authority => "authority",
+            Cause::Gateway => "gateway",
         }
     }
 }

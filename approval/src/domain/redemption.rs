@@ -1,11 +1,11 @@
-//! Redemption: an approved hold is consumed by one attempt.
+//! Redemption: an approved hold is consumed by one attempt, if what it rests on still stands.
 
 use holdgate_protocol::{
     Hash,
     gateway::{Redemption, RedemptionError},
 };
 
-use super::{Approved, Hold, Stage};
+use super::{Accountability, Approval, Approved, Cause, Change, DecidedBy, Hold, Stage, Used, assignment::Needed};
 
 /// What a gateway says of the request that it wants to let go on.
 #[derive(Clone, Debug)]
@@ -22,7 +22,7 @@ pub struct Claim {
 pub enum Redeemed {
     /// This attempt redeemed the hold before; it gets the same grant.
     Again { grant: String },
-    /// The approval is consumed; a grant may be signed.
+    /// The approval is this request's; [`Approved::recheck`] says whether it still counts.
     Now(Approved),
 }
 
@@ -32,6 +32,20 @@ pub struct NoGrant {
     pub error: RedemptionError,
     pub cause: Option<&'static str>,
 }
+
+/// What an approval rests on, as it is at the moment of its redemption.
+#[derive(Clone, Copy, Debug)]
+pub struct Grounds<'a> {
+    pub agent_suspended: bool,
+    /// The hash of what the policy in force asks for by the hold's rules; `None` where it has them not, or not so.
+    pub in_force: Option<Hash>,
+    pub accountable: &'a Accountability,
+    pub approvals: &'a [Approval],
+}
+
+/// An approval that was looked at again and may be used up.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Sound(());
 
 impl Claim {
     pub fn new(group: &str, item: &Redemption) -> Self {
@@ -45,7 +59,7 @@ impl Claim {
     }
 }
 
-/// Consumes the approval of a hold, if it is this request's and still counts.
+/// Consumes the approval of a hold, if it is this request's and in time.
 pub fn redeem(hold: Hold, claim: &Claim, now: u64) -> Result<Redeemed, NoGrant> {
     let no = |error, cause| Err(NoGrant { error, cause });
     let terms = &hold.terms;
@@ -66,5 +80,33 @@ pub fn redeem(hold: Hold, claim: &Claim, now: u64) -> Result<Redeemed, NoGrant> 
         Stage::Denied => no(RedemptionError::Denied, None),
         Stage::Expired => no(RedemptionError::Expired, None),
         Stage::Cancelled(cause) => no(RedemptionError::Cancelled, Some(cause.as_str())),
+    }
+}
+
+impl Approved {
+    /// Looks again at what the approval rests on; where it does not stand any more, the hold ends with a cause.
+    pub fn recheck(self, hold: &Hold, grounds: &Grounds<'_>) -> Result<Sound, Change> {
+        let Grounds { agent_suspended, in_force, accountable, approvals } = *grounds;
+        let terms = &hold.terms;
+        let ends = |cause, decided_by| Err(Change { stage: Stage::Cancelled(cause), decided_by });
+        if agent_suspended {
+            return ends(Cause::Suspended, DecidedBy::Human);
+        }
+        if in_force != Some(terms.requirement_hash) {
+            return ends(Cause::Policy, DecidedBy::Policy);
+        }
+        let needed = Needed::new(&terms.requirement, hold.opened_at, accountable);
+        if accountable.unknown.is_some() || !needed.assign(approvals).is_met() {
+            return ends(Cause::Authority, DecidedBy::Policy);
+        }
+        Ok(Sound(()))
+    }
+}
+
+impl Sound {
+    /// The stage of a hold whose approval this attempt has used up.
+    pub fn used(self, attempt: String, grant: String, grant_expires_at: u64) -> Change {
+        let used = Used { attempt, grant, grant_expires_at };
+        Change { stage: Stage::Used(used), decided_by: DecidedBy::Human }
     }
 }

@@ -1,13 +1,19 @@
 use std::collections::BTreeSet;
 
-use holdgate_protocol::{Agent, Factor, Hash, Requirement, bundle::PolicyRef, gateway::RedemptionError};
+use holdgate_protocol::{Agent, Escalation, Factor, Hash, Requirement, bundle::PolicyRef, gateway::RedemptionError};
 use proptest::prelude::*;
 
 use super::{
-    decision::{FRESH, decide, missing},
+    decision::{decide, withdraw},
     redemption::redeem,
     *,
 };
+
+mod eligibility;
+mod escalation;
+mod machine;
+
+const FRESH: u64 = 15 * 60;
 
 const NOW: u64 = 1_790_000_000;
 
@@ -48,29 +54,40 @@ fn claim(hold: &Hold) -> Claim {
 
 fn reviewer(person: &str, roles: &[&str]) -> Reviewer {
     let roles = roles.iter().map(|role| (*role).to_owned()).collect();
-    Reviewer { person: person.into(), roles, signed_in_at: NOW }
+    Reviewer { person: person.into(), roles, signed_in_at: NOW, unfit: None }
 }
 
-const APPROVE: Ballot<'_> = Ballot { verdict: Verdict::Approve, reason: "" };
+const APPROVE: Ballot<'_> = Ballot { verdict: Verdict::Approve, reason: "", code: None };
+const PENDING: Pending = Pending { decide_by: NOW + 1800 };
+static NOBODY: Accountability = Accountability { persons: BTreeSet::new(), unknown: None };
+
+/// A decision on a hold that was opened at `NOW`, for whose agent nobody answers.
+fn case<'a>(requirement: &'a Requirement, approvals: &'a [Approval]) -> Case<'a> {
+    Case { requirement, opened_at: NOW, accountable: &NOBODY, approvals, now: NOW, fresh: FRESH }
+}
+
+fn approval(person: &str, roles: &[&str]) -> Approval {
+    let roles: BTreeSet<String> = roles.iter().map(|role| (*role).to_owned()).collect();
+    Approval { person: person.into(), at: NOW, given: roles.clone(), now: roles }
+}
 
 /// Lets persons approve one after another; says how often it took, or `None` if it never was approved.
 fn approve_all(requirement: &Requirement, persons: &[BTreeSet<String>]) -> Option<usize> {
     let mut earlier = Vec::new();
     for (number, roles) in persons.iter().enumerate() {
         let person = format!("p{number}");
-        let reviewer = Reviewer { person: person.clone(), roles: roles.clone(), signed_in_at: NOW };
-        let pending = Pending { decide_by: NOW + 1800 };
-        match decide(pending, requirement, &Accountability::default(), &earlier, &reviewer, APPROVE, NOW) {
+        let held: Vec<&str> = roles.iter().map(String::as_str).collect();
+        match decide(PENDING, &case(requirement, &earlier), &reviewer(&person, &held), APPROVE) {
             Ok(Ruling::Approved { factors, .. }) => {
-                let distinct: BTreeSet<&String> = factors.iter().map(|(_, person)| person).collect();
+                let distinct: BTreeSet<&String> = factors.iter().map(|filled| &filled.person).collect();
                 assert_eq!(distinct.len(), factors.len(), "one person fills one factor");
                 for factor in &requirement.factors {
-                    let count = factors.iter().filter(|(role, _)| *role == factor.role).count();
+                    let count = factors.iter().filter(|filled| filled.role == factor.role).count();
                     assert_eq!(count, factor.approvals as usize);
                 }
                 return Some(number + 1);
             }
-            Ok(Ruling::Counted { .. }) => earlier.push(Approval { person, roles: roles.clone() }),
+            Ok(Ruling::Counted { .. }) => earlier.push(approval(&person, &held)),
             Ok(Ruling::Denied { .. }) => panic!("nobody denied"),
             Err(refusal) => assert!(matches!(refusal, Refusal::NotEligible | Refusal::FactorsMet), "{refusal}"),
         }
@@ -113,7 +130,7 @@ proptest! {
     ) {
         let mut hold = hold(&requirement(&[("iam", 1)], false));
         let mut claim = claim(&hold);
-        hold.stage = Stage::Approved(Pending { decide_by: NOW + 1800 }.approve(NOW, 600));
+        hold.stage = Stage::Approved(PENDING.approve(NOW, 600));
         let other = Hash::of(b"other");
         if group { claim.group = "other".into(); }
         if agent { claim.agent_key = other; }
@@ -139,15 +156,12 @@ proptest! {
 #[test]
 fn a_reviewer_with_two_roles_does_not_take_the_place_that_only_another_could_fill() {
     let requirement = requirement(&[("iam", 1), ("sec", 1)], false);
-    let both = Approval { person: "both".into(), roles: ["iam", "sec"].map(String::from).into() };
-    assert_eq!(missing(&requirement, std::slice::from_ref(&both)).len(), 1);
+    let both = [approval("both", &["iam", "sec"])];
+    assert_eq!(case(&requirement, &both).missing().len(), 1);
     for role in ["iam", "sec"] {
-        let pending = Pending { decide_by: NOW + 1800 };
-        let second = reviewer("second", &[role]);
-        let earlier = std::slice::from_ref(&both);
-        let ruling = decide(pending, &requirement, &Accountability::default(), earlier, &second, APPROVE, NOW);
+        let ruling = decide(PENDING, &case(&requirement, &both), &reviewer("second", &[role]), APPROVE);
         let Ok(Ruling::Approved { factors, .. }) = ruling else { panic!("{role}: {ruling:?}") };
-        assert!(factors.contains(&(role.to_owned(), "second".to_owned())), "{factors:?}");
+        assert!(factors.iter().any(|filled| filled.role == role && filled.person == "second"), "{factors:?}");
     }
 }
 
@@ -157,11 +171,12 @@ fn refusals_come_before_anything_counts() {
     let owner = Accountability { persons: ["olivia".to_owned()].into(), unknown: None };
     let nobody = Accountability { persons: BTreeSet::new(), unknown: Some("why".into()) };
     let check = |accountable: &Accountability, reviewer: &Reviewer, verdict, reason, now| {
-        let pending = Pending { decide_by: NOW + 1800 };
-        decide(pending, &requirement, accountable, &[], reviewer, Ballot { verdict, reason }, now)
+        let case = Case { accountable, now, ..case(&requirement, &[]) };
+        decide(PENDING, &case, reviewer, Ballot { verdict, reason, code: None })
     };
     let (alice, olivia) = (reviewer("alice", &["iam"]), reviewer("olivia", &["iam"]));
-    let denied = Ok(Ruling::Denied { role: "iam".into() });
+    let by = Filled { role: "iam".into(), person: "alice".into(), escalated: false };
+    let denied = Ok(Ruling::Denied { by });
     for verdict in [Verdict::Approve, Verdict::Deny] {
         assert_eq!(check(&owner, &olivia, verdict, "r", NOW), Err(Refusal::OwnAgent));
         assert_eq!(check(&owner, &reviewer("x", &["sec"]), verdict, "r", NOW), Err(Refusal::NotEligible));
@@ -176,11 +191,116 @@ fn refusals_come_before_anything_counts() {
 #[test]
 fn a_requirement_without_factors_can_be_met_by_nobody() {
     for factors in [&[][..], &[("iam", 0)]] {
-        let pending = Pending { decide_by: NOW + 1800 };
-        let (requirement, alice) = (requirement(factors, false), reviewer("alice", &["iam"]));
-        let ruling = decide(pending, &requirement, &Accountability::default(), &[], &alice, APPROVE, NOW);
-        assert_eq!(ruling, Err(Refusal::NotEligible));
+        let escalate = Some(Escalation { role: "lead".into(), after: 1 });
+        let requirement = Requirement { escalate, ..requirement(factors, false) };
+        for role in ["iam", "lead"] {
+            for now in [NOW, NOW + 1700] {
+                let case = Case { now, fresh: 1800, ..case(&requirement, &[]) };
+                let ruling = decide(PENDING, &case, &reviewer("alice", &[role]), APPROVE);
+                assert_eq!(ruling, Err(Refusal::NotEligible));
+            }
+        }
     }
+}
+
+#[test]
+fn a_decision_names_one_of_the_reason_codes_that_are_asked_for() {
+    let codes = vec!["incident".to_owned(), "ticket".to_owned()];
+    let asked = Requirement { codes: codes.clone(), ..requirement(&[("iam", 1)], true) };
+    let plain = requirement(&[("iam", 1)], false);
+    let check = |requirement: &Requirement, verdict, code, reason| {
+        let ballot = Ballot { verdict, reason, code };
+        decide(PENDING, &case(requirement, &[]), &reviewer("alice", &["iam"]), ballot)
+    };
+    for verdict in [Verdict::Approve, Verdict::Deny] {
+        assert_eq!(check(&asked, verdict, None, "r"), Err(Refusal::CodeRequired(codes.clone())));
+        for wrong in ["Ticket", "", "ticket "] {
+            let unknown = Refusal::UnknownCode { code: wrong.into(), known: codes.clone() };
+            assert_eq!(check(&asked, verdict, Some(wrong), "r"), Err(unknown));
+        }
+        assert!(check(&asked, verdict, Some("ticket"), "r").is_ok());
+        // A code is no reason, and where none is asked for none is taken.
+        assert_eq!(check(&asked, verdict, Some("ticket"), ""), Err(Refusal::ReasonRequired));
+        let unknown = Refusal::UnknownCode { code: "ticket".into(), known: vec![] };
+        assert_eq!(check(&plain, verdict, Some("ticket"), "r"), Err(unknown));
+    }
+}
+
+#[test]
+fn only_ones_own_approval_is_withdrawn_and_then_counts_no_more() {
+    let requirement = requirement(&[("iam", 2)], false);
+    let approvals = [approval("alice", &["iam"])];
+    let at = |now| Case { now, ..case(&requirement, &approvals) };
+    let (alice, bob) = (reviewer("alice", &[]), reviewer("bob", &["iam"]));
+    assert_eq!(withdraw(PENDING, &at(NOW), &bob), Err(Refusal::NothingToWithdraw));
+    assert_eq!(withdraw(PENDING, &at(NOW + FRESH + 1), &alice), Err(Refusal::SignInAgain));
+    let unfit = Reviewer { unfit: Some(Unfit::Actor), ..alice.clone() };
+    assert_eq!(withdraw(PENDING, &at(NOW), &unfit), Err(Refusal::Unfit(Unfit::Actor)));
+    // Whoever has lost the role may take back what they said in it.
+    let withdrawn = withdraw(PENDING, &at(NOW), &alice).unwrap();
+    assert_eq!(withdrawn, Withdrawn { pending: PENDING, approval: approvals[0].clone() });
+    let again = reviewer("alice", &["iam"]);
+    assert_eq!(decide(PENDING, &at(NOW), &again, APPROVE), Err(Refusal::AlreadyDecided));
+    let deny = Ballot { verdict: Verdict::Deny, ..APPROVE };
+    assert_eq!(decide(PENDING, &at(NOW), &again, deny), Err(Refusal::AlreadyDecided));
+    for ballot in [APPROVE, deny] {
+        assert!(decide(PENDING, &case(&requirement, &[]), &again, ballot).is_ok());
+    }
+}
+
+#[test]
+fn a_token_that_is_no_persons_decides_nothing() {
+    let requirement = requirement(&[("iam", 1)], false);
+    for why in [Unfit::Actor, Unfit::Client, Unfit::NoSignIn] {
+        let robot = Reviewer { unfit: Some(why), ..reviewer("alice", &["iam"]) };
+        for verdict in [Verdict::Approve, Verdict::Deny] {
+            let ruling = decide(PENDING, &case(&requirement, &[]), &robot, Ballot { verdict, ..APPROVE });
+            assert_eq!(ruling, Err(Refusal::Unfit(why)));
+        }
+        assert_eq!(case(&requirement, &[]).may_revoke(&robot), Err(Refusal::Unfit(why)));
+    }
+}
+
+#[test]
+fn an_approval_counts_only_as_long_as_its_person_may_give_it() {
+    let requirement = requirement(&[("iam", 1), ("sec", 1)], false);
+    let lost = Approval { now: BTreeSet::new(), ..approval("alice", &["iam"]) };
+    // Another role than the one that the approval was given in is none for it.
+    let other = Approval { now: ["sec".to_owned()].into(), ..approval("alice", &["iam"]) };
+    for earlier in [[lost.clone()], [other]] {
+        let case = case(&requirement, &earlier);
+        assert_eq!(case.missing().len(), 2);
+        let ruling = decide(PENDING, &case, &reviewer("bob", &["sec"]), APPROVE);
+        assert!(matches!(ruling, Ok(Ruling::Counted { .. })), "{ruling:?}");
+        assert_eq!(decide(PENDING, &case, &reviewer("alice", &["iam"]), APPROVE), Err(Refusal::AlreadyDecided));
+    }
+    // Whoever has come to answer for the agent does not count any more.
+    let owner = Accountability { persons: ["alice".to_owned()].into(), unknown: None };
+    let earlier = [approval("alice", &["iam"])];
+    let owned = Case { accountable: &owner, ..case(&requirement, &earlier) };
+    assert_eq!(owned.missing().len(), 2);
+    // Two whose roles come back meet the factors without anybody saying so; the next approval does.
+    let earlier = [lost, approval("bob", &["sec"]), approval("carol", &["iam"])];
+    let ruling = decide(PENDING, &case(&requirement, &earlier), &reviewer("dave", &["iam"]), APPROVE);
+    let Ok(Ruling::Approved { by, .. }) = ruling else { panic!("{ruling:?}") };
+    assert_eq!((by.person.as_str(), by.role.as_str()), ("dave", "iam"));
+}
+
+#[test]
+fn an_approval_that_rests_on_nothing_is_not_used_up() {
+    let check = |requirement: &Requirement, approvals: &[Approval]| {
+        let mut hold = hold(requirement);
+        hold.stage = Stage::Approved(Approved { use_by: NOW + 1 });
+        let in_force = Some(hold.terms.requirement_hash);
+        let grounds = Grounds { agent_suspended: false, in_force, accountable: &NOBODY, approvals };
+        Approved { use_by: NOW + 1 }.recheck(&hold, &grounds).map_err(|change| change.stage)
+    };
+    let ended = Err(Stage::Cancelled(Cause::Authority));
+    let alice = [approval("alice", &["iam"])];
+    assert!(check(&requirement(&[("iam", 1)], false), &alice).is_ok());
+    assert_eq!(check(&requirement(&[("iam", 1)], false), &[]).map(drop), ended);
+    assert_eq!(check(&requirement(&[], false), &[]).map(drop), ended);
+    assert_eq!(check(&requirement(&[("iam", 0)], false), &alice).map(drop), ended);
 }
 
 #[test]

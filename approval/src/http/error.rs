@@ -154,12 +154,16 @@ impl From<DecideError> for Failure {
 
 fn refused(refusal: &Refusal) -> (StatusCode, &'static str) {
     match refusal {
-        Refusal::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
         Refusal::Unfit(_) => (StatusCode::FORBIDDEN, "token_cannot_decide"),
+        Refusal::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
         Refusal::OwnAgent => (StatusCode::FORBIDDEN, "own_agent"),
         Refusal::NotEligible => (StatusCode::FORBIDDEN, "not_eligible"),
+        Refusal::EscalatesLater { .. } => (StatusCode::FORBIDDEN, "escalates_later"),
         Refusal::OwnerUnknown(_) => (StatusCode::FORBIDDEN, "owner_unknown"),
         Refusal::ReasonRequired => (StatusCode::UNPROCESSABLE_ENTITY, "reason_required"),
+        Refusal::CodeRequired(_) => (StatusCode::UNPROCESSABLE_ENTITY, "code_required"),
+        Refusal::UnknownCode { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_code"),
+        Refusal::NothingToWithdraw => (StatusCode::CONFLICT, "nothing_to_withdraw"),
         Refusal::AlreadyDecided => (StatusCode::CONFLICT, "already_decided"),
         Refusal::FactorsMet => (StatusCode::CONFLICT, "factors_met"),
     }

@@ -256,6 +256,10 @@ fn verdict(form: &FormFields) -> Result<Verdict, Failure> {
     }
 }
 
+fn code(form: &FormFields) -> Option<Arc<str>> {
+    Some(form.text("code")).filter(|code| !code.is_empty()).map(Arc::from)
+}
+
 /// `POST /holds/{id}/decisions`
 pub async fn decide(
     Visitor(signed): Visitor,
@@ -264,7 +268,8 @@ pub async fn decide(
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").into() };
+    let item =
+        Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").into(), code: code(&form) };
     let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     match answers.pop() {
         Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
@@ -281,6 +286,20 @@ pub async fn revoke(
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
     match app.service.revoke(&signed.who, &id, form.text("reason")).await {
+        Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
+        Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
+    }
+}
+
+/// `POST /holds/{id}/withdraw`
+pub async fn withdraw(
+    Visitor(signed): Visitor,
+    State(app): State<App>,
+    Path(id): Path<String>,
+    form: FormFields,
+) -> Result<Response, PageFailure> {
+    signed.check_csrf(form.text("csrf"))?;
+    match app.service.withdraw(&signed.who, &id, form.text("reason")).await {
         Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
         Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
     }
@@ -313,7 +332,7 @@ pub async fn decide_many(
     check_count(form.all("hold").count())?;
     check_reason(form.text("reason"))?;
     let (verdict, reason): (_, Arc<str>) = (verdict(&form)?, form.text("reason").into());
-    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone() };
+    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone(), code: None };
     let items: Vec<Item> = form.all("hold").map(item).collect();
     if items.is_empty() {
         return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());

@@ -1,5 +1,7 @@
 //! The people's side as JSON.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, State},
@@ -187,6 +189,10 @@ pub struct HoldDetail {
     owner_unknown: Option<String>,
     decisions: Vec<DecisionLine>,
     outcomes: Vec<Outcome>,
+    /// From when on who may step in.
+    escalates_at: Option<u64>,
+    /// Whether the reader has an approval that can be withdrawn.
+    can_withdraw: bool,
     /// Whether and why the reader cannot decide.
     hindrance: Option<String>,
 }
@@ -210,8 +216,11 @@ struct DecisionLine {
     name: String,
     verdict: Verdict,
     role: String,
+    escalated: bool,
     reason: String,
+    code: Option<String>,
     decided_at: u64,
+    withdrawn_at: Option<u64>,
     signed_in_at: u64,
 }
 
@@ -231,7 +240,7 @@ impl From<Detail> for HoldDetail {
             group: hold.terms.group,
             agent: hold.terms.agent,
             policy: hold.terms.policy,
-            requirement: hold.terms.requirement,
+            requirement: hold.terms.requirement.clone(),
             requirement_hash: hold.terms.requirement_hash,
             digest: hold.terms.digest,
             components: hold.terms.components,
@@ -241,6 +250,8 @@ impl From<Detail> for HoldDetail {
             owner_unknown: detail.accountable.unknown,
             decisions: detail.decisions.into_iter().map(decision_line).collect(),
             outcomes: detail.outcomes,
+            escalates_at: hold.terms.requirement.escalates_at(hold.opened_at),
+            can_withdraw: detail.can_withdraw,
             hindrance: detail.hindrance.map(|refusal| refusal.to_string()),
         }
     }
@@ -252,8 +263,11 @@ fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
         name: decision.name,
         verdict: decision.verdict,
         role: decision.role,
+        escalated: decision.escalated,
         reason: decision.reason,
+        code: decision.code,
         decided_at: decision.decided_at,
+        withdrawn_at: decision.withdrawn_at,
         signed_in_at: decision.signed_in_at,
     }
 }
@@ -275,6 +289,7 @@ pub struct DecisionBody {
     verdict: Verdict,
     #[serde(default)]
     reason: String,
+    code: Option<Arc<str>>,
 }
 
 /// What became of a hold.
@@ -303,7 +318,7 @@ pub async fn decide(
     Path(hold): Path<String>,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<Decided>, Failure> {
-    let item = Item { hold, verdict: body.verdict, reason: body.reason.into() };
+    let item = Item { hold, verdict: body.verdict, reason: body.reason.into(), code: body.code };
     let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     let answer = answers.pop().ok_or_else(|| Failure::bad_request("nothing was decided"))?;
     Ok(Json(Decided::new(answer?)))
@@ -323,6 +338,7 @@ struct DecisionItem {
     verdict: Verdict,
     #[serde(default)]
     reason: String,
+    code: Option<Arc<str>>,
 }
 
 /// Answer of `POST /api/decisions`, in the order of the question.
@@ -338,7 +354,10 @@ pub async fn decide_many(
     Body(body): Body<DecisionsBody>,
 ) -> Result<Json<DecisionsAnswer>, Failure> {
     check_count(body.items.len())?;
-    let item = |item: DecisionItem| Item { hold: item.hold, verdict: item.verdict, reason: item.reason.into() };
+    let item = |item: DecisionItem| {
+        let DecisionItem { hold, verdict, reason, code } = item;
+        Item { hold, verdict, reason: reason.into(), code }
+    };
     let items: Vec<Item> = body.items.into_iter().map(item).collect();
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
     let answers = app.service.decide(&signed.who, items).await?;
@@ -361,10 +380,10 @@ pub fn check_count(items: usize) -> Result<(), Failure> {
     Err(Failure::bad_request(format!("{items} items are too many; send at most {MAX_DECISIONS} at once")))
 }
 
-/// Body of `POST /api/holds/{id}/revoke`.
+/// Body of `POST /api/holds/{id}/revoke` and `/withdraw`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RevokeBody {
+pub struct TakeBackBody {
     #[serde(default)]
     reason: String,
 }
@@ -374,9 +393,19 @@ pub async fn revoke(
     SignedWrite(signed): SignedWrite,
     State(app): State<App>,
     Path(hold): Path<String>,
-    Body(body): Body<RevokeBody>,
+    Body(body): Body<TakeBackBody>,
 ) -> Result<Json<Decided>, Failure> {
     Ok(Json(Decided::new(app.service.revoke(&signed.who, &hold, &body.reason).await?)))
+}
+
+/// `POST /api/holds/{id}/withdraw`
+pub async fn withdraw(
+    SignedWrite(signed): SignedWrite,
+    State(app): State<App>,
+    Path(hold): Path<String>,
+    Body(body): Body<TakeBackBody>,
+) -> Result<Json<Decided>, Failure> {
+    Ok(Json(Decided::new(app.service.withdraw(&signed.who, &hold, &body.reason).await?)))
 }
 
 /// Query of `GET /api/audit/gaps`.

@@ -8,13 +8,13 @@ use holdgate_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Service, accountability};
+use super::{Service, authority::Authority};
 use crate::{
-    domain::{Accountability, Approval, Hold, Refusal, Reviewer, Stage, decision},
+    domain::{Accountability, Approval, Case, Hold, Refusal, Reviewer, Stage},
     store::{
         StoreError, attempts, feed,
         holds::{self, Decision, Listed, Place},
-        people::{self, Session},
+        people::Session,
         policy,
     },
 };
@@ -48,6 +48,8 @@ pub struct Detail {
     pub rules: Vec<(String, Option<String>)>,
     /// Why the reader cannot decide at this moment.
     pub hindrance: Option<Refusal>,
+    /// Whether the reader has an approval that can be taken back.
+    pub can_withdraw: bool,
 }
 
 impl Service {
@@ -147,17 +149,27 @@ impl Service {
         let asked = holds::asked(&mut connection, id).await?;
         let decisions = holds::decisions(&mut connection, id).await?;
         let outcomes = attempts::outcomes(&mut connection, id).await?;
-        let accountable = accountability(&mut connection, &hold.terms.agent).await?;
-        let roles = people::roles(&mut connection, &reader.person.id, &hold.terms.policy.id, now).await?;
+        let mut authority = Authority::at(now, self.settings.lasting);
+        let accountable = authority.accountable(&mut connection, &hold.terms).await?.clone();
+        let (person, signed_in_at) = (reader.person.id.clone(), reader.signed_in_at);
+        let roles = authority.roles(&mut connection, &person, &hold.terms).await?;
+        let mut approvals: Vec<Approval> = decisions.iter().filter_map(Decision::approval).collect();
+        authority.look_at(&mut connection, &mut approvals, &hold.terms).await?;
         drop(connection);
 
-        let reviewer = Reviewer { person: reader.person.id.clone(), roles, signed_in_at: reader.signed_in_at };
-        let approvals: Vec<Approval> = decisions.iter().filter_map(Decision::approval).collect();
-        let already = approvals.iter().any(|approval| approval.person == reviewer.person);
-        let may = || decision::may_decide(&hold.terms.requirement, &accountable, &reviewer, now);
-        let hindrance =
-            reader.may_decide().and_then(|()| may().map(drop)).err().or(already.then_some(Refusal::AlreadyDecided));
-        let missing = decision::missing(&hold.terms.requirement, &approvals);
+        let reviewer = Reviewer { person, roles, signed_in_at, unfit: reader.unfit };
+        let case = Case {
+            requirement: &hold.terms.requirement,
+            opened_at: hold.opened_at,
+            accountable: &accountable,
+            approvals: &approvals,
+            now,
+            fresh: self.settings.lasting.fresh,
+        };
+        let approved = approvals.iter().any(|approval| approval.person == reviewer.person);
+        let hindrance = case.may_decide(&reviewer).err().or(approved.then_some(Refusal::AlreadyDecided));
+        let can_withdraw = approved && matches!(hold.stage, Stage::Pending(_));
+        let missing = case.missing();
         let published = self.store.policy();
         let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);
         let rules = hold.terms.rules.iter().map(|rule| (rule.id.clone(), reason(&rule.id))).collect();
@@ -172,6 +184,7 @@ impl Service {
             outcomes,
             rules,
             hindrance,
+            can_withdraw,
         }))
     }
 }

@@ -12,9 +12,11 @@ use holdgate_protocol::{
 };
 use serde_json::json;
 
-use super::{Service, Step, transitions};
+use super::{Service, Step, authority::Authority, transitions};
 use crate::{
-    domain::{Cause, Change, Claim, DecidedBy, Hold, Redeemed, Stage, Used, redemption},
+    domain::{
+        Approval, Approved, Cause, Change, Claim, Grounds, Hold, Lasting, Redeemed, Sound, Stage, Terms, redemption,
+    },
     keys::ServiceKeys,
     policy::Published,
     store::{Command, StoreError, Tx, holds, ledger::Event, policy},
@@ -23,8 +25,8 @@ use crate::{
 impl Service {
     /// Redeems holds for a gateway group, all in one transaction. Answers stand in the order of the items.
     pub async fn redeem(&self, group: &str, items: Vec<Redemption>) -> Result<Vec<RedemptionAnswer>, StoreError> {
-        let (group, issuer) = (group.to_owned(), self.issuer.clone());
-        self.store.write(Redeem { group, items, now: self.now(), keys: self.keys.clone(), issuer }).await
+        let (group, issuer, lasting) = (group.to_owned(), self.issuer.clone(), self.settings.lasting);
+        self.store.write(Redeem { group, items, now: self.now(), keys: self.keys.clone(), issuer, lasting }).await
     }
 
     /// Keeps what gateways report of redeemed requests.
@@ -44,6 +46,7 @@ struct Redeem {
     now: u64,
     keys: Arc<ServiceKeys>,
     issuer: Arc<str>,
+    lasting: Lasting,
 }
 
 impl Command for Redeem {
@@ -53,7 +56,7 @@ impl Command for Redeem {
     async fn run(self, tx: &mut Tx) -> Result<Self::Answer, StoreError> {
         let ids: BTreeSet<&str> = self.items.iter().map(|item| item.hold.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
-        let mut batch = Batch { holds: holds::find_all(tx, &ids).await?, suspended: HashMap::new(), steps: Vec::new() };
+        let mut batch = Batch::of(tx, &ids, Authority::at(self.now, self.lasting)).await?;
         let mut answers = Vec::with_capacity(self.items.len());
         for item in &self.items {
             let mut answer = RedemptionAnswer { hold: item.hold.clone(), grant: None, error: None, cause: None };
@@ -77,7 +80,12 @@ type NoGrant = (RedemptionError, Option<&'static str>);
 struct Batch {
     /// As they are after the items so far.
     holds: HashMap<String, Hold>,
+    /// The approvals of those that are approved.
+    approvals: HashMap<String, Vec<Approval>>,
+    authority: Authority,
     suspended: HashMap<Actor, bool>,
+    /// What the policy in force asks for, by the requirement that a hold was opened with: that covers its rules too.
+    in_force: HashMap<Hash, Option<Hash>>,
     steps: Vec<Step>,
 }
 
@@ -94,23 +102,25 @@ impl Redeem {
         match redemption::redeem(hold.clone(), &claim, self.now) {
             Err(refusal) => Ok(Err((refusal.error, refusal.cause))),
             Ok(Redeemed::Again { grant }) => Ok(Ok(grant)),
-            Ok(Redeemed::Now(_)) if batch.is_suspended(tx, hold.terms.agent.caller()).await? => {
-                Ok(Err((RedemptionError::Cancelled, Some(Cause::Suspended.as_str()))))
-            }
-            Ok(Redeemed::Now(_)) => {
+            Ok(Redeemed::Now(approved)) => {
                 let published = tx.policy().ok_or(StoreError::Corrupt("bundles"))?;
-                let (grant, id) = self.sign(&hold, &claim, &published)?;
-                let used = Used {
-                    attempt: claim.attempt.clone(),
-                    grant: grant.clone(),
-                    grant_expires_at: self.now.saturating_add(grant::MAX_LIFE),
+                let (change, data, answer) = match batch.recheck(tx, approved, &hold, &published).await? {
+                    Ok(sound) => {
+                        let (grant, id) = self.sign(&hold, &claim, &published)?;
+                        let until = self.now.saturating_add(grant::MAX_LIFE);
+                        let data = json!({"attempt": claim.attempt, "grant": id, "policy": published.reference});
+                        (sound.used(claim.attempt, grant.clone(), until), data, Ok(grant))
+                    }
+                    Err(change) => {
+                        let cause = change.stage.cause().map(Cause::as_str);
+                        let data = json!({"attempt": claim.attempt, "policy": published.reference});
+                        (change, data, Err((RedemptionError::Cancelled, cause)))
+                    }
                 };
-                let change = Change { stage: Stage::Used(used), decided_by: DecidedBy::Human };
-                let data = json!({"attempt": claim.attempt, "grant": id, "policy": published.reference});
                 let after = Hold { stage: change.stage.clone(), since: self.now, ..hold.clone() };
                 batch.holds.insert(item.hold.clone(), after);
                 batch.steps.push(Step { hold, change, data });
-                Ok(Ok(grant))
+                Ok(answer)
             }
         }
     }
@@ -145,6 +155,38 @@ impl Redeem {
 }
 
 impl Batch {
+    async fn of(tx: &mut Tx, ids: &[&str], authority: Authority) -> Result<Self, StoreError> {
+        let holds = holds::find_all(tx, ids).await?;
+        let approved = holds.values().filter(|hold| matches!(hold.stage, Stage::Approved(_)));
+        let approved: Vec<&str> = approved.map(|hold| hold.terms.id.as_str()).collect();
+        let approvals = holds::approvals(tx, &approved).await?;
+        let (suspended, in_force, steps) = Default::default();
+        Ok(Batch { holds, approvals, authority, suspended, in_force, steps })
+    }
+
+    /// Looks again at what an approval rests on.
+    async fn recheck(
+        &mut self,
+        tx: &mut Tx,
+        approved: Approved,
+        hold: &Hold,
+        published: &Published,
+    ) -> Result<Result<Sound, Change>, StoreError> {
+        let terms = &hold.terms;
+        let agent_suspended = self.is_suspended(tx, terms.agent.caller()).await?;
+        let in_force = self.in_force(terms, published);
+        let mut approvals = self.approvals.get(&terms.id).cloned().unwrap_or_default();
+        self.authority.look_at(tx, &mut approvals, terms).await?;
+        let accountable = self.authority.accountable(tx, terms).await?;
+        let grounds = Grounds { agent_suspended, in_force, accountable, approvals: &approvals };
+        Ok(approved.recheck(hold, &grounds))
+    }
+
+    fn in_force(&mut self, terms: &Terms, published: &Published) -> Option<Hash> {
+        let asked = || published.requirement(&terms.rules).ok().map(|(_, hash)| hash);
+        *self.in_force.entry(terms.requirement_hash).or_insert_with(asked)
+    }
+
     async fn is_suspended(&mut self, tx: &mut Tx, agent: Actor) -> Result<bool, StoreError> {
         match self.suspended.entry(agent) {
             Entry::Occupied(known) => Ok(*known.get()),

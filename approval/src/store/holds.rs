@@ -62,17 +62,23 @@ pub struct Decision {
     pub name: String,
     pub verdict: Verdict,
     pub role: String,
+    /// Whether it was by the escalation.
+    pub escalated: bool,
     pub roles: BTreeSet<String>,
     pub reason: String,
+    /// One of the reason codes that the hold asks for.
+    pub code: Option<String>,
     pub signed_in_at: u64,
     pub decided_at: u64,
+    pub withdrawn_at: Option<u64>,
 }
 
 impl Decision {
-    /// The decision as an approval that counts, if it is one.
+    /// The decision as an approval that was not withdrawn, if it is one, with the roles that it was given in.
     pub fn approval(&self) -> Option<Approval> {
-        let approves = self.verdict == Verdict::Approve;
-        approves.then(|| Approval { person: self.person.clone(), roles: self.roles.clone() })
+        let stands = self.verdict == Verdict::Approve && self.withdrawn_at.is_none();
+        let (person, given, now) = (self.person.clone(), self.roles.clone(), self.roles.clone());
+        stands.then_some(Approval { person, at: self.decided_at, given, now })
     }
 }
 
@@ -184,8 +190,9 @@ pub async fn asked(connection: &mut Connection, id: &str) -> Result<Asked, Store
 
 /// The decisions on a hold, oldest first.
 pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Decision>, StoreError> {
-    let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.reason, d.signed_in_at, d.decided_at
-               FROM decisions d JOIN persons p ON p.id = d.person WHERE d.hold = $1 ORDER BY d.number";
+    let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.escalated, d.reason, d.code, d.signed_in_at,
+               d.decided_at, w.withdrawn_at FROM decisions d JOIN persons p ON p.id = d.person
+               LEFT JOIN withdrawals w ON w.decision = d.number WHERE d.hold = $1 ORDER BY d.number";
     let decision = |row: &Row| {
         Ok(Decision {
             person: row.text("person")?,
@@ -193,23 +200,29 @@ pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Deci
             verdict: if row.text("verdict")? == "approve" { Verdict::Approve } else { Verdict::Deny },
             role: row.text("role")?,
             roles: row.json("roles")?,
+            escalated: row.flag("escalated")?,
             reason: row.text("reason")?,
+            code: row.text_or_null("code")?,
             signed_in_at: row.int("signed_in_at")?,
             decided_at: row.int("decided_at")?,
+            withdrawn_at: row.int_or_null("withdrawn_at")?,
         })
     };
     connection.rows(sql, values![id]).await?.iter().map(decision).collect()
 }
 
-/// The approvals of these holds that count, by hold.
+/// The approvals of these holds that were not withdrawn, by hold. What their persons may decide on now is left to be looked
+/// at.
 pub async fn approvals(
     connection: &mut Connection,
     holds: &[&str],
 ) -> Result<HashMap<String, Vec<Approval>>, StoreError> {
-    let query = "SELECT hold, person, roles FROM decisions WHERE verdict = 'approve' AND hold IN";
+    let query = "SELECT hold, person, roles, decided_at FROM decisions d WHERE verdict = 'approve'
+                 AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number) AND hold IN";
     let mut approvals: HashMap<String, Vec<Approval>> = HashMap::new();
     for row in connection.find(query, holds).await? {
-        let approval = Approval { person: row.text("person")?, roles: row.json("roles")? };
+        let (at, given) = (row.int("decided_at")?, row.json("roles")?);
+        let approval = Approval { person: row.text("person")?, at, given, now: BTreeSet::new() };
         approvals.entry(row.text("hold")?).or_default().push(approval);
     }
     Ok(approvals)
@@ -303,7 +316,8 @@ impl Tx {
         let roles = |(_, decision): &(String, Decision)| serde_json::to_string(&decision.roles);
         let roles = decisions.iter().map(roles).collect::<Result<Vec<_>, _>>()?;
         let decided: Vec<_> = decisions.iter().zip(&roles).collect();
-        let head = "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at)";
+        let head = "INSERT INTO decisions (hold, person, verdict, role, roles, escalated, reason, code, signed_in_at,
+                    decided_at)";
         self.write((head, ""), &decided, |((hold, decision), roles)| {
             let verdict = if decision.verdict == Verdict::Approve { "approve" } else { "deny" };
             values![
@@ -312,13 +326,33 @@ impl Tx {
                 verdict,
                 &decision.role,
                 *roles,
+                decision.escalated,
                 &decision.reason,
+                &decision.code,
                 decision.signed_in_at,
                 decision.decided_at,
             ]
         })
         .await?;
         Ok(())
+    }
+
+    /// Takes back the approval of a person.
+    pub async fn withdraw(
+        &mut self,
+        hold: &str,
+        person: &str,
+        reason: &str,
+        signed_in_at: u64,
+        now: u64,
+    ) -> Result<(), StoreError> {
+        let sql = "INSERT INTO withdrawals (decision, reason, signed_in_at, withdrawn_at)
+                   SELECT number, $1, $2, $3 FROM decisions d WHERE hold = $4 AND person = $5 AND verdict = 'approve'
+                   AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number)";
+        match self.execute(sql, values![reason, signed_in_at, now, hold, person]).await? {
+            1 => Ok(()),
+            _ => Err(StoreError::Corrupt("withdrawals")),
+        }
     }
 }
 
@@ -329,12 +363,10 @@ fn hold(row: &Row) -> Result<Hold, StoreError> {
         "approved" => Stage::Approved(Approved { use_by: deadline }),
         "denied" => Stage::Denied,
         "expired" => Stage::Expired,
-        "cancelled" => Stage::Cancelled(match row.text("cause")?.as_str() {
-            "revoked" => Cause::Revoked,
-            "policy" => Cause::Policy,
-            "suspended" => Cause::Suspended,
-            _ => return Err(StoreError::Corrupt("holds.cause")),
-        }),
+        "cancelled" => {
+            let cause = Cause::named(&row.text("cause")?);
+            Stage::Cancelled(cause.ok_or(StoreError::Corrupt("holds.cause"))?)
+        }
         "used" => Stage::Used(Used {
             attempt: row.text("used_attempt")?,
             grant: row.text("grant_text")?,

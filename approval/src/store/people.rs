@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 use holdgate_protocol::Hash;
 use serde::Serialize;
 
-use super::{Connection, StoreError, Tx, sql::values};
-use crate::domain::{Refusal, Unfit};
+use super::{
+    Connection, StoreError, Tx,
+    sql::{Row, values},
+};
+use crate::domain::{self, Refusal, Scope, Unfit};
 
 /// A person of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,17 +57,24 @@ pub struct Eligibility {
     pub until: Option<u64>,
 }
 
-/// The roles that a person is eligible for in the scope of a policy at `now`.
-pub async fn roles(
-    connection: &mut Connection,
-    person: &str,
-    policy: &str,
-    now: u64,
-) -> Result<BTreeSet<String>, StoreError> {
-    let sql = "SELECT DISTINCT role FROM eligibility WHERE person = $1 AND scope IN ('*', $2)
-               AND coalesce(valid_from, 0) <= $3 AND (valid_until IS NULL OR $3 < valid_until)";
-    let rows = connection.rows(sql, values![person, policy, now]).await?;
-    rows.iter().map(|row| row.text("role")).collect()
+/// What a person is eligible for.
+pub async fn eligibilities(connection: &mut Connection, person: &str) -> Result<Vec<domain::Eligibility>, StoreError> {
+    let sql = "SELECT role, scope, valid_from, valid_until, granted_by, granted_at FROM eligibility WHERE person = $1";
+    let eligibility = |row: &Row| {
+        let (role, scope, granted_at) = (row.text("role")?, row.text("scope")?, row.int("granted_at")?);
+        Ok(domain::Eligibility {
+            id: format!("{role} {scope}"),
+            person: person.to_owned(),
+            role,
+            scope: Scope { policy: Some(scope).filter(|scope| scope != "*"), ..Scope::default() },
+            from: row.int_or_null("valid_from")?,
+            until: row.int_or_null("valid_until")?,
+            granted_by: row.text("granted_by")?,
+            granted_at,
+            certified_at: granted_at,
+        })
+    };
+    connection.rows(sql, values![person]).await?.iter().map(eligibility).collect()
 }
 
 /// The person behind an identity at an issuer.

@@ -95,7 +95,13 @@ async fn a_write_without_the_sessions_own_token_is_refused() {
     let (alice, bob) = (world.sign_in("alice").await, world.sign_in("bob").await);
     let page = format!("/holds/{hold}/decisions");
     for csrf in ["", "csrf=", "csrf=x", &format!("csrf={}", bob.csrf)] {
-        for path in [&page, "/holds/decisions", &format!("/holds/{hold}/revoke"), "/signout"] {
+        for path in [
+            &page,
+            "/holds/decisions",
+            &format!("/holds/{hold}/revoke"),
+            &format!("/holds/{hold}/withdraw"),
+            "/signout",
+        ] {
             let form = format!("hold={hold}&verdict=approve&{csrf}");
             assert_eq!(
                 world.post_form(path, &alice.cookie, &form).await.status,
@@ -104,7 +110,12 @@ async fn a_write_without_the_sessions_own_token_is_refused() {
             );
         }
         let token = csrf.trim_start_matches("csrf=");
-        for path in [format!("/api{page}"), "/api/decisions".into(), format!("/api/holds/{hold}/revoke")] {
+        for path in [
+            format!("/api{page}"),
+            "/api/decisions".into(),
+            format!("/api/holds/{hold}/revoke"),
+            format!("/api/holds/{hold}/withdraw"),
+        ] {
             let request = Request::post(&path).header("cookie", &alice.cookie).header("x-csrf-token", token);
             let answer = send(&world.people, request.body(Body::from(r#"{"items":[]}"#)).unwrap()).await;
             assert_eq!((answer.status, answer.error().as_str()), (StatusCode::FORBIDDEN, "csrf"), "{path}");
@@ -243,9 +254,11 @@ async fn a_decision_whose_session_ends_while_it_is_read_does_not_count() {
         (format!("/api/holds/{hold}/decisions"), json(json!({"verdict": "approve"}))),
         ("/api/decisions".to_owned(), json(json!({"items": [{"hold": hold, "verdict": "approve"}]}))),
         (format!("/api/holds/{hold}/revoke"), json(json!({}))),
+        (format!("/api/holds/{hold}/withdraw"), json(json!({}))),
         (format!("/holds/{hold}/decisions"), "verdict=approve".to_owned()),
         ("/holds/decisions".to_owned(), format!("verdict=approve&hold={hold}")),
         (format!("/holds/{hold}/revoke"), String::new()),
+        (format!("/holds/{hold}/withdraw"), String::new()),
     ] {
         let alice = world.sign_in("alice").await;
         let ((asked, reads), (sender, bytes)) = (oneshot::channel(), oneshot::channel());
@@ -278,7 +291,7 @@ async fn a_form_with_too_much_in_it_is_refused_before_anything_is_made_of_it() {
     };
     assert_eq!(post("/holds/decisions", &"hold=x&".repeat(5001)).await, 400);
     assert_eq!(post("/holds/decisions", &format!("hold=x&reason={}", "r".repeat(2001))).await, 422);
-    for path in ["/holds/decisions", "/holds/x/decisions", "/holds/x/revoke"] {
+    for path in ["/holds/decisions", "/holds/x/decisions", "/holds/x/revoke", "/holds/x/withdraw"] {
         assert_eq!(post(path, &"a&".repeat(200_000)).await, 413, "{path}");
     }
     for path in ["/signin", "/signout"] {

@@ -4,6 +4,8 @@
 mod attacks;
 #[path = "audit.rs"]
 mod audit;
+#[path = "authority.rs"]
+mod authority;
 #[path = "console.rs"]
 mod console;
 #[path = "decisions.rs"]

@@ -20,7 +20,17 @@ pub const FORGERIES: &[&str] = &[
     "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
     "UPDATE decisions SET reason = 'x'",
     "DELETE FROM decisions",
-    "TRUNCATE decisions",
+    "TRUNCATE decisions CASCADE",
+    // A second decision beside one that stands.
+    "INSERT INTO decisions (hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
+     SELECT hold, person, 'approve', role, roles, reason, signed_in_at, decided_at FROM decisions WHERE verdict = 'deny'",
+    "UPDATE withdrawals SET reason = 'x'",
+    "DELETE FROM withdrawals",
+    "TRUNCATE withdrawals",
+    "INSERT INTO withdrawals SELECT * FROM withdrawals ON CONFLICT (decision) DO UPDATE SET reason = 'x'",
+    // A denial is final.
+    "INSERT INTO withdrawals (decision, reason, signed_in_at, withdrawn_at)
+     SELECT number, '', 1, 1 FROM decisions WHERE verdict = 'deny'",
 ];
 
 /// What a serving process has in its data folder.

@@ -20,10 +20,17 @@ pub const FORGERIES: &[&str] = &[
     "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
     "UPDATE decisions SET reason = 'x'",
     "INSERT OR REPLACE INTO decisions SELECT * FROM decisions",
-    "INSERT OR REPLACE INTO decisions SELECT 1000, hold, person, 'approve', role, roles, reason, signed_in_at,
-     decided_at FROM decisions",
-    "INSERT OR REPLACE INTO decisions SELECT number, hold, 'bob', verdict, role, roles, reason, signed_in_at,
-     decided_at FROM decisions",
+    "INSERT OR REPLACE INTO decisions (number, hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
+     SELECT 1000, hold, person, 'approve', role, roles, reason, signed_in_at, decided_at FROM decisions
+     WHERE verdict = 'deny'",
+    "INSERT OR REPLACE INTO decisions (number, hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
+     SELECT number, hold, 'bob', verdict, role, roles, reason, signed_in_at, decided_at FROM decisions",
+    "UPDATE withdrawals SET reason = 'x'",
+    "DELETE FROM withdrawals",
+    "INSERT OR REPLACE INTO withdrawals SELECT * FROM withdrawals",
+    // A denial is final.
+    "INSERT INTO withdrawals (decision, reason, signed_in_at, withdrawn_at)
+     SELECT number, '', 1, 1 FROM decisions WHERE verdict = 'deny'",
 ];
 
 /// What a serving process has in its data folder.

@@ -104,6 +104,23 @@ async fn of_approving_and_denying_the_first_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_approval_that_is_withdrawn_as_the_last_one_comes_counts_or_is_withdrawn() {
+    let two = Two::new().await;
+    let (alice, bob) = (two.one.sign_in("alice").await, two.other.sign_in("bob").await);
+    for round in 0..ROUNDS {
+        let (ask, hold) = two.one.held(&["two"], &format!("{round}")).await;
+        assert_eq!(alice.decide(&hold, "approve").await.json()["state"], "pending");
+        let path = format!("/api/holds/{hold}/withdraw");
+        let (withdrawn, approved) = tokio::join!(alice.post(&path, json!({})), bob.decide(&hold, "approve"));
+        let (won, state) = (withdrawn.status.as_u16(), approved.json()["state"].clone());
+        assert!([(200, json!("pending")), (409, json!("approved"))].contains(&(won, state.clone())), "{won} {state}");
+        assert_eq!(two.turn(round).redeem(&hold, &ask, 1).await.grant.is_some(), won == 409);
+        let told = two.told(&hold, &["hold.withdrawn", "hold.approved"]).await;
+        assert_eq!(told, if won == 200 { [1, 0] } else { [0, 1] });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_revoked_or_suspended_while_it_is_redeemed_is_either() {
     let two = Two::new().await;
     for round in 0..ROUNDS {

@@ -146,6 +146,9 @@ people:
      eligibility: [{role: iam, scope: "*", from: 2020-01-01, until: 2021-01-01}]}
   - {id: olivia, name: Olivia Owens, password_hash: HASH, links: [{iss: "https://idp.example", sub: olivia}],
      eligibility: [{role: iam, scope: "*"}, {role: sec, scope: "*"}]}
+  - {id: erin, name: Erin Ebb, password_hash: HASH,
+     eligibility: [{role: iam, scope: guard, until: "2026-09-21T14:33:20Z"}]}
+  - {id: lena, name: Lena Lead, password_hash: HASH, eligibility: [{role: lead, scope: guard}]}
   - {id: nopass, name: Nora Nopass, eligibility: [{role: iam, scope: "*"}]}
 groups:
   - {id: platform, name: Platform team, members: [alice, olivia]}

@@ -4,7 +4,7 @@ use askama::Template;
 use holdgate_protocol::{Agent, from_b64, gateway::HoldState};
 
 use crate::{
-    domain::{Refusal, Stage, Verdict, decision::FRESH},
+    domain::{Cause, Refusal, Stage, Verdict},
     http::{
         session::SignedIn,
         text::{self, Html, body, distance, grouped, line, lines, moment, span},
@@ -171,6 +171,9 @@ pub(super) struct HoldPage {
     hindrance: Option<Html>,
     sign_in_again: bool,
     reason_required: bool,
+    /// The reason codes of which a decision names one.
+    codes: Vec<String>,
+    can_withdraw: bool,
     problem: Option<Html>,
     reason: String,
 }
@@ -205,7 +208,11 @@ struct DecisionView {
     role: String,
     when: String,
     signed_in: String,
+    escalated: bool,
+    code: Option<Html>,
     reason: Option<Html>,
+    /// When it was withdrawn.
+    withdrawn: Option<String>,
 }
 
 impl HoldPage {
@@ -230,8 +237,7 @@ impl HoldPage {
             path: text_of(|request| &request.path),
             query: captured.and_then(|request| request.query.as_deref()).map(line),
         };
-        let stale =
-            detail.hindrance == Some(Refusal::SignInAgain) || signed.session.signed_in_at.saturating_add(FRESH) < now;
+        let sign_in_again = detail.hindrance == Some(Refusal::SignInAgain);
         let facts = vec![
             ("Hold", line(&terms.id)),
             ("Gateway group", line(&terms.group)),
@@ -247,6 +253,9 @@ impl HoldPage {
             ("Use within", format!("{} of the last approval", span(requirement.use_within))),
             ("Reason", if requirement.reason { "required" } else { "optional" }.to_owned()),
         ];
+        if let Some((escalate, from)) = requirement.escalate.as_ref().zip(requirement.escalates_at(hold.opened_at)) {
+            terms_of_approval.push(("May step in", format!("{}, from {} on", escalate.role, moment(from))));
+        }
         if !requirement.unbind.is_empty() {
             terms_of_approval.push(("Headers not covered", requirement.unbind.join(", ")));
         }
@@ -270,8 +279,10 @@ impl HoldPage {
             decisions: detail.decisions.iter().map(decision_view).collect(),
             outcomes: outcomes(&hold.stage, &detail.outcomes),
             hindrance: detail.hindrance.filter(|why| *why != Refusal::SignInAgain).map(|why| line(&why.to_string())),
-            sign_in_again: stale,
+            sign_in_again,
             reason_required: requirement.reason,
+            codes: requirement.codes.clone(),
+            can_withdraw: detail.can_withdraw,
             problem: None,
             reason: String::new(),
         }
@@ -320,6 +331,9 @@ fn decision_view(decision: &Decision) -> DecisionView {
         role: decision.role.clone(),
         when: moment(decision.decided_at),
         signed_in: moment(decision.signed_in_at),
+        escalated: decision.escalated,
+        code: decision.code.as_deref().map(line),
+        withdrawn: decision.withdrawn_at.map(moment),
         reason: Some(decision.reason.trim()).filter(|reason| !reason.is_empty()).map(lines),
     }
 }
@@ -349,10 +363,12 @@ fn summary(stage: &Stage, since: u64, now: u64) -> String {
         Stage::Denied => format!("Denied {}.", distance(since, now)),
         Stage::Expired => format!("Expired {}: nobody decided or used it in time.", distance(since, now)),
         Stage::Cancelled(cause) => {
-            let why = match cause.as_str() {
-                "revoked" => "a reviewer took it back",
-                "policy" => "a newer policy asks for something else",
-                _ => "its agent was suspended",
+            let why = match cause {
+                Cause::Revoked => "a reviewer took it back",
+                Cause::Policy => "a newer policy asks for something else",
+                Cause::Suspended => "its agent was suspended",
+                Cause::Authority => "those who approved it have not the authority any more",
+                Cause::Gateway => "its gateway was taken out of service",
             };
             format!("Cancelled {}: {why}.", distance(since, now))
         }
