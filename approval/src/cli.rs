@@ -27,9 +27,10 @@ use crate::{
         accounts::{SetPassword, hash_password},
         credentials::{AddCredential, Kind},
         decide::check_reason,
+        export::Export,
         suspend::{Resume, Suspend},
     },
-    store::{Database, default_url, is_shared},
+    store::{Database, default_url, is_shared, ledger},
 };
 
 /// Holds requests of AI agents until a person with the authority has decided.
@@ -56,6 +57,8 @@ enum Task {
     /// Agents.
     #[command(subcommand)]
     Agent(AgentTask),
+    /// Write the ledger as JSON Lines, for `holdgate ledger verify`; also while the service runs.
+    Export(ExportTo),
     /// Serve gateways and people until SIGINT or SIGTERM.
     Serve(Serve),
 }
@@ -131,6 +134,18 @@ struct AgentName {
 }
 
 #[derive(Debug, Args)]
+struct ExportTo {
+    #[command(flatten)]
+    data: Data,
+    /// The file to write, which must not be there; standard output if it is left out.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// As it is given to `serve`; by default what the checkpoint that was kept last says.
+    #[arg(long)]
+    issuer: Option<String>,
+}
+
+#[derive(Debug, Args)]
 struct Serve {
     #[command(flatten)]
     data: Data,
@@ -140,8 +155,8 @@ struct Serve {
     /// Where people connect.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
     people: SocketAddr,
-    /// The `iss` of grants.
-    #[arg(long, default_value = "holdgate-approval")]
+    /// The `iss` of grants, and the name of the ledger: one of its own for each service.
+    #[arg(long, default_value = ISSUER)]
     issuer: String,
     /// Give cookies `Secure` and the `__Host-` prefix: the console is behind TLS.
     #[arg(long)]
@@ -162,6 +177,9 @@ struct Serve {
     #[arg(long, value_name = "NAME=TIME")]
     keep: Vec<Kept>,
 }
+
+/// The default of `--issuer`.
+const ISSUER: &str = "holdgate-approval";
 
 /// One line that says what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +210,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
         Task::Person(PersonTask::SetPassword { id, data }) => set_password(&data.folder, id).await,
         Task::Agent(AgentTask::Suspend(name)) => suspend(name).await,
         Task::Agent(AgentTask::Resume(name)) => resume(name).await,
+        Task::Export(to) => export(to).await,
         Task::Serve(serve) => listen(serve).await,
     }
 }
@@ -290,6 +309,29 @@ fn check_agent(iss: &str, sub: &str, reason: &str) -> Result<(), CliError> {
         return fail("name the agent by its issuer and its subject; neither is empty");
     }
     check_reason(reason).map_err(named)
+}
+
+async fn export(to: ExportTo) -> Result<(), CliError> {
+    let data = &to.data.folder;
+    let store = existing(data).await?;
+    let keys = ServiceKeys::load(data).map_err(named)?;
+    let known = match to.issuer {
+        Some(issuer) => Some(issuer),
+        None => ledger::last_origin(&mut store.read().await.map_err(named)?).await.map_err(named)?,
+    };
+    let mut export = Export::begin(store, &keys.ledger, known.as_deref().unwrap_or(ISSUER)).await.map_err(named)?;
+    let cannot = |error: io::Error| match &to.out {
+        Some(path) => named(format!("cannot write `{}`: {error}", path.display())),
+        None => named(format!("cannot write: {error}")),
+    };
+    let mut out: Box<dyn io::Write> = match &to.out {
+        Some(path) => Box::new(fs::File::create_new(path).map_err(cannot)?),
+        None => Box::new(io::stdout()),
+    };
+    while let Some(piece) = export.next().await.map_err(named)? {
+        out.write_all(piece.as_bytes()).map_err(cannot)?;
+    }
+    out.flush().map_err(cannot)
 }
 
 async fn listen(serve: Serve) -> Result<(), CliError> {

@@ -3,6 +3,7 @@
 pub mod error;
 pub mod extract;
 pub mod gateway;
+pub mod ledger;
 pub mod oidc;
 pub mod pages;
 pub mod people;
@@ -85,6 +86,7 @@ impl Listeners {
 
     /// Serves until the stop; then gives requests that are under way a moment to end.
     pub async fn serve(self, app: App) {
+        let last = app.service.clone();
         let time = tokio::spawn(app.service.clone().keep_time());
         let news = tokio::spawn(app.service.store.clone().listen());
         let gateways = serve(self.gateways, routes::gateways(app.clone()), Limits::of(GATEWAYS), app.stopping.clone());
@@ -99,6 +101,12 @@ impl Listeners {
             () = late => {}
         }
         time.abort();
+        // What was told until the end is signed, too.
+        match tokio::time::timeout(GRACE, last.keep_checkpoint(0)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "a last checkpoint of the ledger could not be kept"),
+            Err(_) => tracing::error!("a last checkpoint of the ledger could not be kept in time"),
+        }
         news.abort();
     }
 }

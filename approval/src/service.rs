@@ -6,6 +6,8 @@ mod authority;
 pub mod credentials;
 pub mod decide;
 pub mod expire;
+pub mod export;
+pub mod ledger;
 pub mod open;
 pub mod publish;
 pub mod read;
@@ -16,8 +18,9 @@ pub mod who;
 
 use std::{path::Path, sync::Arc};
 
-use holdgate_protocol::{Agent, gateway::FeedItem};
+use holdgate_protocol::{Agent, checkpoint::is_name, gateway::FeedItem};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use crate::{
     clock::Clock,
@@ -36,6 +39,9 @@ pub struct Settings {
     pub lasting: Lasting,
 }
 
+/// Exports of the ledger at once: each reads all of it.
+const EXPORTS: usize = 4;
+
 /// The default of [`Settings::deny_cooldown`]: 10 minutes.
 pub const DENY_COOLDOWN: u64 = 10 * 60;
 
@@ -52,10 +58,12 @@ pub struct Service {
     pub store: Database,
     pub clock: Arc<dyn Clock>,
     pub keys: Arc<ServiceKeys>,
-    /// The `iss` of grants.
+    /// The `iss` of grants, and the origin of the ledger.
     pub issuer: Arc<str>,
     pub settings: Settings,
     pub sign_ins: Arc<accounts::SignIns>,
+    /// How many exports of the ledger may be under way at once.
+    exports: Arc<Semaphore>,
 }
 
 impl Service {
@@ -67,8 +75,11 @@ impl Service {
         issuer: &str,
         settings: Settings,
     ) -> Result<Self, StartError> {
-        let sign_ins = Arc::new(accounts::SignIns::new()?);
-        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), settings, sign_ins })
+        if !is_name(issuer) {
+            return Err(StartError::Issuer(issuer.to_owned()));
+        }
+        let (sign_ins, exports) = (Arc::new(accounts::SignIns::new()?), Arc::new(Semaphore::new(EXPORTS)));
+        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), settings, sign_ins, exports })
     }
 
     /// Opens the store and the keys of a data folder.
@@ -98,6 +109,10 @@ pub enum StartError {
     Keys(#[from] crate::keys::KeyFileError),
     #[error(transparent)]
     Password(#[from] accounts::PasswordError),
+    #[error(
+        "`{0}` cannot be the issuer: it names the ledger too, so it is not empty and has no white space and no `+`"
+    )]
+    Issuer(String),
 }
 
 /// One hold on its way from one stage to another.

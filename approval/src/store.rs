@@ -113,6 +113,7 @@ impl Database {
             _ => return Err(StoreError::Scheme { url: without_secret(url) }),
         };
         let mut connection = store.writer().await?;
+        ledger::complete(&*store, &mut connection).await?;
         let head = feed::head(&mut connection).await?;
         let policy = policy::in_force(&mut connection).await?.map(Arc::new);
         let shared = Arc::new(Shared { tail: Tail::new(head), policy: watch::Sender::new(policy) });

@@ -7,7 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use crate::{
     bench, bundles, check, check_envoy, diff, examples, explain,
     failure::Failure,
-    format, keys,
+    format, keys, ledger,
     output::{self, Format, Outcome},
     prove, publish, replay, run, serve, starter,
 };
@@ -107,6 +107,9 @@ enum Command {
         #[arg(long, value_name = "JWKS")]
         keys: PathBuf,
     },
+    /// Check the record of an approval service without it
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
     /// Hand a signed bundle to the approval service; HOLDGATE_PUBLISHER_CREDENTIAL holds the credential
     Publish(publish::Publish),
     /// Print the completions of a shell
@@ -184,6 +187,7 @@ impl Command {
             Command::Keygen { out } => keys::generate(&out),
             Command::Build(build) => bundles::build(&build),
             Command::Verify { file, keys } => bundles::verify(&file, &keys),
+            Command::Ledger(ledger) => ledger::run(&ledger),
             Command::Publish(publish) => publish::run(&publish),
             Command::Completions { shell } => completions(shell),
         }

@@ -3,7 +3,7 @@
 use std::{fmt, io, path::PathBuf};
 
 use holdgate_engine::LoadError;
-use holdgate_protocol::{bundle::BundleError, jws::KeyError};
+use holdgate_protocol::{bundle::BundleError, checkpoint::CheckpointError, jws::KeyError};
 use serde_json::json;
 
 use crate::{
@@ -69,6 +69,8 @@ pub(crate) enum Failure {
     UnknownLog(PathBuf),
     #[error("`{}`: {problem}", .path.display())]
     Key { path: PathBuf, problem: KeyError },
+    #[error("`{}` is no checkpoint that can be held against a ledger: {problem}", .path.display())]
+    Note { path: PathBuf, problem: CheckpointError },
     #[error("`{}` is a private key that others can read (mode {mode:03o}); run `chmod 600 {}`, and make a new key if somebody may have read it", .path.display(), .path.display())]
     OpenKey { path: PathBuf, mode: u32 },
     #[error("several policies go into one bundle ({0}); name it with `--id`")]

@@ -14,6 +14,7 @@ mod files;
 mod forecast;
 mod format;
 mod keys;
+mod ledger;
 mod output;
 mod prove;
 mod publish;

@@ -104,12 +104,16 @@ pub(crate) fn show(result: Result<Outcome, Failure>, format: Format) -> ExitCode
 
 /// A text of somebody else for a terminal: on one line, cut where it is long, and without characters that play tricks.
 pub(crate) fn printable(text: &str) -> String {
+    match text.char_indices().nth(LONG_TEXT).and_then(|(end, _)| text.get(..end)) {
+        Some(start) => escaped(start) + "...",
+        None => escaped(text),
+    }
+}
+
+/// The same of a text whose length is known to be bounded.
+pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::new();
-    for (place, character) in text.chars().enumerate() {
-        if place == LONG_TEXT {
-            shown.push_str("...");
-            break;
-        }
+    for character in text.chars() {
         let hidden = character.is_control()
             || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
         if hidden { shown.extend(character.escape_unicode()) } else { shown.push(character) }

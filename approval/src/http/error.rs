@@ -11,8 +11,8 @@ use crate::{
     domain::Refusal,
     oidc::{OidcError, TokenError},
     service::{
-        accounts::SignInError, audit::AuditError, decide::DecideError, open::OpenError, publish::PublishError,
-        read::FeedError,
+        accounts::SignInError, audit::AuditError, decide::DecideError, ledger::LedgerError, open::OpenError,
+        publish::PublishError, read::FeedError,
     },
     store::StoreError,
 };
@@ -120,6 +120,22 @@ impl From<AuditError> for Failure {
             AuditError::Store(error) => return Failure::of_store(error),
             AuditError::Refused(_) => (StatusCode::UNPROCESSABLE_ENTITY, "audit_refused"),
             AuditError::Conflict { .. } => (StatusCode::CONFLICT, "audit_conflict"),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        let (status, word) = match &error {
+            LedgerError::Store(error) => return Failure::of_store(error),
+            LedgerError::Sign(_) => return Failure::internal(&error),
+            LedgerError::SessionEnded => return Failure::unauthorized(error),
+            LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            LedgerError::Range { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "ledger_range"),
+            LedgerError::NotEligible => (StatusCode::FORBIDDEN, "not_eligible"),
+            LedgerError::Correction => (StatusCode::UNPROCESSABLE_ENTITY, "correction_refused"),
+            LedgerError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
         };
         Failure::new(status, word, error)
     }

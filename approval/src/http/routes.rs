@@ -12,7 +12,7 @@ use axum::{
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
-use super::{App, error::Failure, gateway, oidc, pages, people, session};
+use super::{App, error::Failure, gateway, ledger, oidc, pages, people, session};
 
 /// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -87,6 +87,13 @@ pub fn people_routes() -> Vec<Route> {
         on_post("/api/holds/{id}/withdraw", people::withdraw),
         on_post("/api/decisions", people::decide_many),
         on_get("/api/audit/gaps", people::audit_gaps),
+        on_get("/api/ledger/checkpoint", ledger::checkpoint),
+        on_get("/api/ledger/entries", ledger::entries),
+        on_get("/api/ledger/entries/{seq}", ledger::entry),
+        on_post("/api/ledger/{seq}/corrections", ledger::correct),
+        on_get("/api/ledger/proof/inclusion", ledger::inclusion),
+        on_get("/api/ledger/proof/consistency", ledger::consistency),
+        on_get("/api/ledger/export", ledger::export),
         on_get("/api/bundles/current", people::current_bundle),
         on_put("/api/bundles/{rev}", people::publish),
         on_get("/openapi.yaml", openapi),

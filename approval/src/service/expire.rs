@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Service, Step, open::KEYS_KEPT, transitions};
+use super::{Service, Step, ledger::CHECKPOINT_EVERY, open::KEYS_KEPT, transitions};
 use crate::store::{Command, StoreError, Tx, holds};
 
 /// Holds that end in one transaction, so that nobody waits long behind them.
@@ -167,6 +167,9 @@ impl Service {
                 if let Err(error) = self.store.write(PruneFeed { keep: FEED_KEPT }).await {
                     tracing::error!(%error, "old feed items could not be forgotten");
                 }
+            }
+            if let Err(error) = self.keep_checkpoint(CHECKPOINT_EVERY).await {
+                tracing::error!(%error, "a checkpoint of the ledger could not be kept");
             }
             if self.now() >= forgot_at + FORGET_EVERY {
                 forgot_at = self.now();

@@ -88,8 +88,8 @@ impl Service {
     /// Opens a hold for a gateway group. The hold is on the disk before this returns.
     pub async fn open_hold(&self, group: &str, ask: OpenHold) -> Result<Opened, OpenError> {
         check_form(&ask)?;
-        let id = random::hold_id()?;
-        self.store.write(Open { id, group: group.to_owned(), ask, now: self.now(), settings: self.settings }).await
+        let (id, salt, group) = (random::hold_id()?, random::bytes()?, group.to_owned());
+        self.store.write(Open { id, salt, group, ask, now: self.now(), settings: self.settings }).await
     }
 }
 
@@ -125,6 +125,8 @@ pub fn is_attempt(text: &str) -> bool {
 
 struct Open {
     id: String,
+    /// Kept and deleted with what was captured: without it the ledger says nothing of that.
+    salt: [u8; 16],
     group: String,
     ask: OpenHold,
     now: u64,
@@ -136,7 +138,7 @@ impl Command for Open {
     type Error = OpenError;
 
     async fn run(self, tx: &mut Tx) -> Result<Opened, OpenError> {
-        let Open { id, group, ask, now, settings } = self;
+        let Open { id, salt, group, ask, now, settings } = self;
         let published = tx.policy().ok_or(OpenError::NoPolicy)?;
         if ask.policy != published.reference {
             let asked = ask.policy.rev.to_string();
@@ -182,12 +184,12 @@ impl Command for Open {
             policy: ask.policy.clone(),
         };
         let hold = Hold::open(terms, now);
-        tx.insert_hold(&hold, &ask).await?;
+        let captured = tx.insert_hold(&hold, &ask, &salt).await?;
         note(tx, &hold, &ask, now).await?;
         let terms = &hold.terms;
         let data = json!({
             "group": terms.group, "agent": terms.agent, "digest": terms.digest, "requirement": hash,
-            "rules": terms.rules, "policy": terms.policy, "decide_by": hold.expires_at(),
+            "rules": terms.rules, "policy": terms.policy, "decide_by": hold.expires_at(), "captured": captured,
         });
         let event =
             Event { time: now, kind: "hold.opened", hold: Some(&terms.id), decided_by: Some(DecidedBy::Policy), data };

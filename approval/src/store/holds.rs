@@ -175,6 +175,13 @@ pub async fn captured(connection: &mut Connection, id: &str) -> Result<Option<Ca
     Ok(Some(serde_json::from_slice(&row.bytes("request")?)?))
 }
 
+/// What the entry of a hold's opening vouches for: the salt, and the bytes of the request. Holds of an earlier version have none.
+pub async fn opening(connection: &mut Connection, id: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    let sql = "SELECT salt, request FROM captures WHERE hold = $1 AND salt IS NOT NULL";
+    let row = connection.row(sql, values![id]).await?;
+    row.map(|row| Ok((row.bytes("salt")?, row.bytes("request")?))).transpose()
+}
+
 /// What the agent says of its request.
 pub async fn agent_reason(connection: &mut Connection, id: &str) -> Result<Option<String>, StoreError> {
     let row = connection.row("SELECT agent_reason FROM holds WHERE id = $1", values![id]).await?;
@@ -229,8 +236,8 @@ pub async fn approvals(
 }
 
 impl Tx {
-    /// Keeps a new hold with what was captured.
-    pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold) -> Result<(), StoreError> {
+    /// Keeps a new hold with what was captured, and gives what vouches for that: SHA-256(salt || request).
+    pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold, salt: &[u8; 16]) -> Result<Hash, StoreError> {
         let terms = &hold.terms;
         let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
                    rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
@@ -265,8 +272,11 @@ impl Tx {
         ];
         self.execute(sql, values).await?;
         let request = serde_json::to_vec(&ask.request)?;
-        self.execute("INSERT INTO captures (hold, request) VALUES ($1, $2)", values![&terms.id, request]).await?;
-        self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await
+        let captured = Hash::of(&[&salt[..], &request].concat());
+        let sql = "INSERT INTO captures (hold, request, salt) VALUES ($1, $2, $3)";
+        self.execute(sql, values![&terms.id, request, &salt[..]]).await?;
+        self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await?;
+        Ok(captured)
     }
 
     /// Deletes what was captured of holds that ended at or before `until`, from the files too; says of how many.

@@ -77,6 +77,13 @@ pub async fn eligibilities(connection: &mut Connection, person: &str) -> Result<
     connection.rows(sql, values![person]).await?.iter().map(eligibility).collect()
 }
 
+/// Whether a person is eligible for anything at `now`.
+pub async fn is_eligible(connection: &mut Connection, person: &str, now: u64) -> Result<bool, StoreError> {
+    let sql = "SELECT role FROM eligibility WHERE person = $1
+               AND coalesce(valid_from, 0) <= $2 AND (valid_until IS NULL OR $2 < valid_until) LIMIT 1";
+    Ok(connection.row(sql, values![person, now]).await?.is_some())
+}
+
 /// The person behind an identity at an issuer.
 pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<String>, StoreError> {
     let row = connection.row("SELECT person FROM links WHERE iss = $1 AND sub = $2", values![iss, sub]).await?;

@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use holdgate_protocol::Hash;
+use holdgate_protocol::{
+    Hash,
+    merkle::{Frontier, Node},
+};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Command, Connection, Later, Shared, Store, StoreError, feed, ledger, policy, sql::values, tail::Told};
@@ -28,6 +31,7 @@ pub struct Tx {
 #[derive(Default)]
 pub(super) struct Appended {
     pub(super) entries: Vec<ledger::Entry>,
+    pub(super) nodes: Vec<(Node, Hash)>,
     pub(super) told: Vec<Told>,
     /// Up to which number the feed was forgotten.
     pub(super) pruned: u64,
@@ -37,14 +41,13 @@ pub(super) struct Appended {
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) feed: u64,
-    pub(super) ledger: u64,
-    pub(super) ledger_hash: Hash,
+    pub(super) tree: Frontier,
     pub(super) policy: Option<Arc<Published>>,
 }
 
 impl Tx {
     fn new(connection: Connection, policy: Option<Arc<Published>>) -> Self {
-        let head = Head { feed: 0, ledger: 0, ledger_hash: Hash::of(b""), policy };
+        let head = Head { feed: 0, tree: Frontier::default(), policy };
         Tx { connection, head, appended: Appended::default(), erases: false }
     }
 
@@ -186,7 +189,7 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
     tx.appended = Appended::default();
     // Another process may have written since: the ends are read afresh under the lock.
     tx.head.feed = feed::head(tx).await?;
-    (tx.head.ledger, tx.head.ledger_hash) = ledger::head(tx).await?;
+    tx.look_at_ledger().await?;
     let known = tx.head.policy.as_ref().map(|published| &published.reference).cloned();
     if policy::reference_in_force(tx).await? != known {
         tx.head.policy = policy::in_force(tx).await?.map(Arc::new);
@@ -202,12 +205,15 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
         return commit(store, tx).await;
     }
     for job in jobs {
-        let (before, entries, told) = (tx.head.clone(), tx.appended.entries.len(), tx.appended.told.len());
+        let before = tx.head.clone();
+        let Appended { entries, nodes, told, .. } = &tx.appended;
+        let (entries, nodes, told) = (entries.len(), nodes.len(), told.len());
         statement(tx, "SAVEPOINT command").await?;
         if !job.run(tx).await {
             statement(tx, "ROLLBACK TO command").await?;
             tx.head = before;
             tx.appended.entries.truncate(entries);
+            tx.appended.nodes.truncate(nodes);
             tx.appended.told.truncate(told);
         }
         statement(tx, "RELEASE command").await?;

@@ -1,26 +1,28 @@
 //! What the ledger tells of all that can happen.
 
-use holdgate_approval::store::{Database, ledger};
+use holdgate_approval::{
+    service::export::Export,
+    store::{Database, ledger},
+};
+use holdgate_protocol::{
+    jws::{Jwks, Keys, PrivateKey},
+    ledger::Verifier,
+};
 use serde_json::json;
 
 use crate::support::{World, attempt, policy};
 
-/// Reads the whole ledger of a database and checks that it is one, and that each hold went the way that holds go.
+/// Exports the whole ledger of a database, and checks that it is as it was signed and that each hold went a way that holds go.
 pub async fn verify(url: &str) {
-    let database = Database::open(url, false).await.unwrap();
-    let mut connection = database.read().await.unwrap();
-    let (mut prev, mut seq) = (holdgate_protocol::Hash::of(b""), 0);
-    let mut used = std::collections::BTreeSet::new();
-    loop {
-        let entries = ledger::page(&mut connection, None, seq, 1000).await.unwrap();
-        let Some(last) = entries.last() else { return };
-        for (entry, number) in entries.iter().zip(seq + 1..) {
-            assert_eq!((entry.seq, entry.prev, entry.computed_hash()), (number, prev, Some(entry.hash)));
-            assert!(entry.kind != "hold.used" || used.insert(entry.hold.clone()), "{entry:?}");
-            prev = entry.hash;
-        }
-        seq = last.seq;
+    let key = PrivateKey::from_seed(&[1; 32]);
+    let keys = Keys::new(&Jwks { keys: vec![key.to_public_jwk()] }).unwrap();
+    let mut export = Export::begin(Database::open(url, false).await.unwrap(), &key, "tests").await.unwrap();
+    let mut lines = String::new();
+    while let Some(piece) = export.next().await.unwrap() {
+        lines.push_str(&piece);
     }
+    let report = holdgate_protocol::ledger::verify(lines.as_bytes(), Verifier::new(&keys, vec![])).unwrap();
+    assert!(report.verified, "{:?}", report.findings);
 }
 
 #[tokio::test]
@@ -28,7 +30,7 @@ async fn every_transition_is_told_once_with_who_decided() {
     let world = World::new().await;
     let start = {
         let mut connection = world.service.store.read().await.unwrap();
-        ledger::head(&mut connection).await.unwrap().0
+        ledger::size(&mut connection).await.unwrap()
     };
     let (alice, bob) = (world.sign_in("alice").await, world.sign_in("bob").await);
 
@@ -92,4 +94,6 @@ async fn every_transition_is_told_once_with_who_decided() {
         ("hold.cancelled", policy, &*changed),
     ];
     assert_eq!(told, expected);
+    drop(connection);
+    verify(&world.url).await;
 }

@@ -6,7 +6,6 @@ use holdgate_approval::{
     store::{Command, StoreError, Tx, holds, ledger},
 };
 use holdgate_protocol::{
-    Hash,
     gateway::{FeedItem, HoldState, OpenHold},
 };
 use serde_json::{Value, json};
@@ -42,14 +41,10 @@ async fn decide(world: &World, person: &str, items: &[(&str, &str)]) -> Vec<Stri
     answer["items"].as_array().unwrap().iter().map(word).collect()
 }
 
-/// The kinds of a hold's entries; that the whole ledger is a chain is checked on the way.
+/// The kinds of a hold's entries; that the whole ledger is sound is checked on the way.
 async fn kinds(world: &World, hold: &str) -> Vec<String> {
+    crate::ledger::verify(&world.url).await;
     let mut connection = world.service.store.read().await.unwrap();
-    let mut prev = Hash::of(b"");
-    for entry in ledger::page(&mut connection, None, 0, 10_000).await.unwrap() {
-        assert_eq!((entry.prev, entry.computed_hash()), (prev, Some(entry.hash)), "entry {}", entry.seq);
-        prev = entry.hash;
-    }
     let entries = ledger::page(&mut connection, Some(hold), 0, 100).await.unwrap();
     entries.into_iter().map(|entry| entry.kind).collect()
 }

@@ -6,6 +6,8 @@ mod attacks;
 mod audit;
 #[path = "authority.rs"]
 mod authority;
+#[path = "auditors.rs"]
+mod auditors;
 #[path = "console.rs"]
 mod console;
 #[path = "decisions.rs"]

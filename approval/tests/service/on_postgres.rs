@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use sqlx::{Connection as _, Executor as _, PgConnection, migrate::Migrator};
 use tokio::sync::Mutex;
 
 use crate::support::World;
@@ -17,7 +17,11 @@ pub const FORGERIES: &[&str] = &[
     "TRUNCATE ledger",
     "INSERT INTO ledger SELECT * FROM ledger WHERE seq = 1",
     "INSERT INTO ledger SELECT * FROM ledger WHERE seq = 1 ON CONFLICT (seq) DO UPDATE SET data = '{}'",
-    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
+    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data FROM ledger WHERE seq = 1",
+    "UPDATE ledger_nodes SET hash = hash",
+    "DELETE FROM ledger_nodes WHERE level = 0",
+    "TRUNCATE ledger_nodes",
+    "INSERT INTO ledger_nodes SELECT * FROM ledger_nodes WHERE idx = 0",
     "UPDATE decisions SET reason = 'x'",
     "DELETE FROM decisions",
     "TRUNCATE decisions CASCADE",
@@ -35,6 +39,20 @@ pub const FORGERIES: &[&str] = &[
 
 /// What a serving process has in its data folder.
 pub const FILES: &[&str] = &[];
+
+/// Takes away what guards the ledger, as somebody can who has the whole of the database.
+pub const UNGUARD: &[&str] =
+    &["ALTER TABLE ledger DISABLE TRIGGER USER", "ALTER TABLE ledger_nodes DISABLE TRIGGER USER"];
+
+/// The migrations, and the last one before the ledger was a tree.
+pub const BEFORE_THE_TREE: (&str, &str) = ("migrations/postgres", "0001");
+
+/// Makes a database of an earlier version.
+pub async fn make(url: &str, migrations: Migrator, rows: &str) {
+    let mut connection = PgConnection::connect(url).await.unwrap();
+    migrations.run(&mut connection).await.unwrap();
+    connection.execute(sqlx::AssertSqlSafe(rows)).await.unwrap();
+}
 
 /// Lets the commit itself fail.
 pub const BROKEN: &[&str] = &[

@@ -1,10 +1,11 @@
 //! SQLite: how a test comes to a database, and what is tested of it alone.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, str::FromStr as _, time::Duration};
 
 use holdgate_approval::store::{Command, StoreError, Tx, default_url};
 
 use serde_json::Value;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, migrate::Migrator, sqlite::SqliteConnectOptions};
 
 use crate::{
     process::{http, made, run, serve},
@@ -17,7 +18,10 @@ pub const FORGERIES: &[&str] = &[
     "UPDATE ledger SET data = '{}' WHERE seq = 1",
     "DELETE FROM ledger WHERE seq = 1",
     "INSERT OR REPLACE INTO ledger SELECT * FROM ledger WHERE seq = 1",
-    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data, prev, hash FROM ledger WHERE seq = 1",
+    "INSERT INTO ledger SELECT seq + 1000, time, kind, hold, decided_by, data FROM ledger WHERE seq = 1",
+    "UPDATE ledger_nodes SET hash = zeroblob(32)",
+    "DELETE FROM ledger_nodes WHERE level = 0",
+    "INSERT OR REPLACE INTO ledger_nodes SELECT level, idx, zeroblob(32) FROM ledger_nodes WHERE idx = 0",
     "UPDATE decisions SET reason = 'x'",
     "INSERT OR REPLACE INTO decisions SELECT * FROM decisions",
     "INSERT OR REPLACE INTO decisions (number, hold, person, verdict, role, roles, reason, signed_in_at, decided_at)
@@ -35,6 +39,25 @@ pub const FORGERIES: &[&str] = &[
 
 /// What a serving process has in its data folder.
 pub const FILES: &[&str] = &["holdgate.db", "holdgate.db-wal", "holdgate.db-shm", "serve.lock"];
+
+/// Takes away what guards the ledger, as somebody can who has the whole of the database.
+pub const UNGUARD: &[&str] = &[
+    "DROP TRIGGER ledger_keeps_rows",
+    "DROP TRIGGER ledger_keeps_all",
+    "DROP TRIGGER ledger_nodes_keep_rows",
+    "DROP TRIGGER ledger_nodes_keep_all",
+];
+
+/// The migrations, and the last one before the ledger was a tree.
+pub const BEFORE_THE_TREE: (&str, &str) = ("migrations/sqlite", "0003");
+
+/// Makes a database of an earlier version.
+pub async fn make(url: &str, migrations: Migrator, rows: &str) {
+    let options = SqliteConnectOptions::from_str(url).unwrap().create_if_missing(true);
+    let mut connection = options.connect().await.unwrap();
+    migrations.run(&mut connection).await.unwrap();
+    connection.execute(AssertSqlSafe(rows)).await.unwrap();
+}
 
 /// Lets the commit itself fail.
 pub const BROKEN: &[&str] =

@@ -16,7 +16,7 @@ use holdgate_approval::{
         Service, Settings,
         credentials::{AddCredential, Kind},
     },
-    store::{Database, Statement},
+    store::{Command, Database, Statement, StoreError, Tx},
 };
 use holdgate_protocol::{
     Agent, Factor, Hash, Json, Requirement, RuleRef, b64, b64url,
@@ -25,7 +25,7 @@ use holdgate_protocol::{
         Asked, CapturedBody, CapturedRequest, FeedPage, HoldAnswer, OpenHold, Redemption, RedemptionAnswer,
         RedemptionAnswers,
     },
-    jws::{Jwks, PrivateKey},
+    jws::{Jwks, Keys, PrivateKey},
 };
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -212,6 +212,17 @@ impl World {
         World::on(folder, url, store, clock, policy, settings)
     }
 
+    /// The public key of the ledger.
+    pub fn ledger_keys(&self) -> Keys {
+        Keys::new(&Jwks { keys: vec![self.service.keys.ledger.to_public_jwk()] }).unwrap()
+    }
+
+    /// Runs statements past the service, in one transaction.
+    pub async fn run<S: AsRef<str>>(&self, statements: &[S]) -> Result<(), StoreError> {
+        let statements = statements.iter().map(|sql| sql.as_ref().to_owned()).collect();
+        self.service.store.write(Statements(statements)).await
+    }
+
     /// Another instance on the same database, with a clock of its own.
     pub async fn second(&self) -> World {
         let folder = tempfile::tempdir().unwrap();
@@ -326,6 +337,20 @@ impl World {
         let cookie = format!("holdgate_session={}", signed.token);
         let session = self.get("/api/session", &cookie).await.json();
         Reviewer { world: self, cookie, csrf: session["csrf"].as_str().unwrap().to_owned() }
+    }
+}
+
+struct Statements(Vec<String>);
+
+impl Command for Statements {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        for sql in self.0 {
+            tx.execute(sql, vec![]).await?;
+        }
+        Ok(())
     }
 }
 

@@ -21,6 +21,11 @@ impl Hash {
         Hash(Sha256::digest(bytes).into())
     }
 
+    /// The value of these 32 bytes.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Hash(bytes)
+    }
+
     /// The 32 bytes of the value.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

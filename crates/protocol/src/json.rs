@@ -118,7 +118,7 @@ impl Json {
     /// The canonical bytes of the value (RFC 8785, but numbers are spelled as in the source).
     pub fn to_jcs(&self) -> Vec<u8> {
         let mut out = String::new();
-        self.write(&mut out);
+        self.append_jcs(&mut out);
         out.into_bytes()
     }
 
@@ -165,7 +165,8 @@ impl Json {
         if let Json::Number(number) = self { number.0.parse().ok() } else { None }
     }
 
-    fn write(&self, out: &mut String) {
+    /// Appends the canonical form to a text.
+    pub(crate) fn append_jcs(&self, out: &mut String) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
@@ -177,7 +178,7 @@ impl Json {
                     if index > 0 {
                         out.push(',');
                     }
-                    item.write(out);
+                    item.append_jcs(out);
                 }
                 out.push(']');
             }
@@ -189,7 +190,7 @@ impl Json {
                     }
                     write_string(key, out);
                     out.push(':');
-                    value.write(out);
+                    value.append_jcs(out);
                 }
                 out.push('}');
             }

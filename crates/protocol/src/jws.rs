@@ -167,6 +167,15 @@ impl PrivateKey {
         format!("{header}..{}", parts.next_back().unwrap_or_default())
     }
 
+    /// The signature over bytes that have a form of their own.
+    pub(crate) fn sign_bytes(&self, bytes: &[u8]) -> [u8; 64] {
+        self.key.sign(bytes).to_bytes()
+    }
+
+    pub(crate) fn public_bytes(&self) -> [u8; 32] {
+        self.key.verifying_key().to_bytes()
+    }
+
     fn header(&self, typ: &str) -> String {
         let header = Json::object([("alg", "EdDSA".into()), ("kid", (&*self.kid).into()), ("typ", typ.into())]);
         b64url(&header.to_jcs())
@@ -219,6 +228,17 @@ impl Keys {
     pub fn verify_detached(&self, jws: &str, payload: &[u8], typ: &'static str) -> Result<(), JwsError> {
         let (header, signature) = jws.split_once("..").filter(|_| jws.len() <= MAX_TOKEN).ok_or(JwsError::Form)?;
         self.check(header, format!("{header}.{}", b64url(payload)).as_bytes(), signature, Some(typ))
+    }
+
+    /// The keys as their bytes, for signatures that are no JWS.
+    pub(crate) fn public_bytes(&self) -> impl Iterator<Item = [u8; 32]> {
+        self.0.iter().map(|(_, key)| key.to_bytes())
+    }
+
+    /// Whether the key of these bytes, which is one of them, made the signature over `text`.
+    pub(crate) fn verify_bytes(&self, key: &[u8; 32], text: &[u8], signature: &[u8]) -> bool {
+        let Ok(signature) = Signature::from_slice(signature) else { return false };
+        self.0.iter().any(|(_, known)| known.as_bytes() == key && known.verify_strict(text, &signature).is_ok())
     }
 
     fn check(&self, header: &str, input: &[u8], signature: &str, typ: Option<&'static str>) -> Result<(), JwsError> {

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod audit;
 pub mod bundle;
+pub mod checkpoint;
 pub mod digest;
 pub mod duration;
 pub mod gateway;
@@ -13,7 +14,9 @@ pub mod grant;
 pub mod hash;
 pub mod json;
 pub mod jws;
+pub mod ledger;
 pub mod mcp;
+pub mod merkle;
 pub mod requirement;
 pub mod sort;
 

@@ -7,6 +7,7 @@ mod check;
 mod envoy;
 mod explain;
 mod format;
+mod ledger;
 mod paths;
 mod place;
 mod prove;

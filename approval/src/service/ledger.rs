@@ -1,0 +1,226 @@
+//! What auditors ask of the ledger: checkpoints, proofs, entries with what corrects them, and a correction.
+
+use holdgate_protocol::{
+    Hash,
+    checkpoint::{Checkpoint, CheckpointError},
+    jws::PrivateKey,
+    merkle::{Proof, ProofError},
+};
+use serde_json::{Value, json};
+
+use super::{Service, decide::MAX_REASON, export::Export};
+use crate::{
+    domain::DecidedBy,
+    store::{
+        Command, Connection, StoreError, Tx, holds,
+        ledger::{self, Entry, Event, Kept},
+        people,
+    },
+};
+
+/// How often a checkpoint is kept while the ledger grows, in seconds.
+pub const CHECKPOINT_EVERY: u64 = 60;
+
+/// The longest code of a reason for a correction, in bytes.
+const MAX_CODE: usize = 64;
+
+/// The kind of an entry that corrects another one.
+const CORRECTION: &str = "correction";
+
+/// Why the ledger does not answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the ledger cannot be signed: {0}")]
+    Sign(#[from] CheckpointError),
+    #[error("there is no entry {0}")]
+    NotFound(u64),
+    #[error("the ledger has {size} entries; ask for numbers and sizes up to that, the smaller one first")]
+    Range { size: u64 },
+    #[error("the session has ended; sign in again")]
+    SessionEnded,
+    #[error("a correction needs an eligibility that is in force")]
+    NotEligible,
+    #[error(
+        "`reason` is a word of 1 to 64 letters, digits, `.`, `_` and `-`, and `text` has 1 to {MAX_REASON} characters"
+    )]
+    Correction,
+    #[error("as many exports as there may be are under way; try again later")]
+    Busy,
+}
+
+/// An entry with its links.
+#[derive(Clone, Debug)]
+pub struct Linked {
+    pub entry: Entry,
+    /// The entries that correct it.
+    pub corrected_by: Vec<u64>,
+}
+
+/// A proof with all that it is checked by.
+#[derive(Clone, Debug)]
+pub struct Proved {
+    pub size: u64,
+    pub root: Hash,
+    /// The hash of the entry, or the root of the earlier tree.
+    pub of: Hash,
+    pub hashes: Vec<Hash>,
+}
+
+/// What an entry of an opening vouches for, while it is kept: SHA-256(salt || request) stands in it.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    pub salt: Vec<u8>,
+    pub request: Vec<u8>,
+}
+
+/// Signs the ledger as it is; gives its size with the note.
+pub async fn sign(connection: &mut Connection, key: &PrivateKey, origin: &str) -> Result<(u64, String), LedgerError> {
+    let size = ledger::size(connection).await?;
+    let root = ledger::tree(connection, size).await?.root();
+    let note = Checkpoint { origin: origin.to_owned(), size, root }.sign(key)?;
+    Ok((size, note))
+}
+
+impl Service {
+    /// The ledger as it is now, signed: a C2SP signed note.
+    pub async fn checkpoint(&self) -> Result<String, LedgerError> {
+        let mut connection = self.store.read().await?;
+        Ok(sign(&mut connection, &self.keys.ledger, &self.issuer).await?.1)
+    }
+
+    /// Keeps a checkpoint if the ledger has grown since the last one, and that is `age` seconds old.
+    pub async fn keep_checkpoint(&self, age: u64) -> Result<(), LedgerError> {
+        let (size, note) = {
+            let mut connection = self.store.read().await?;
+            let last = ledger::last_checkpoint(&mut connection, &self.issuer).await?;
+            let (known, since) = last.map_or((0, 0), |kept| (kept.size, kept.signed_at));
+            if self.now() < since.saturating_add(age) || ledger::size(&mut connection).await? == known {
+                return Ok(());
+            }
+            sign(&mut connection, &self.keys.ledger, &self.issuer).await?
+        };
+        let kept = Kept { size, note, signed_at: self.now() };
+        Ok(self.store.write(Keep { origin: self.issuer.to_string(), kept }).await?)
+    }
+
+    /// Entries after a number, oldest first; those of one hold if one is named.
+    pub async fn entries(&self, hold: Option<&str>, after: u64, limit: u32) -> Result<Vec<Linked>, LedgerError> {
+        let mut connection = self.store.read().await?;
+        let entries = ledger::page(&mut connection, hold, after, limit).await?;
+        Ok(linked(&mut connection, entries).await?)
+    }
+
+    /// One entry, and what it vouches for where that is kept still.
+    pub async fn entry(&self, seq: u64) -> Result<(Linked, Option<Opening>), LedgerError> {
+        let mut connection = self.store.read().await?;
+        let entry = ledger::find(&mut connection, seq).await?.ok_or(LedgerError::NotFound(seq))?;
+        let opening = match (&*entry.kind, &entry.hold) {
+            ("hold.opened", Some(hold)) => holds::opening(&mut connection, hold).await?,
+            _ => None,
+        };
+        let opening = opening.map(|(salt, request)| Opening { salt, request });
+        let linked = linked(&mut connection, vec![entry]).await?.pop().ok_or(LedgerError::NotFound(seq))?;
+        Ok((linked, opening))
+    }
+
+    /// The proof that the ledger of `size` entries (all, where it is left out) has entry `seq`.
+    pub async fn inclusion(&self, seq: u64, size: Option<u64>) -> Result<Proved, LedgerError> {
+        let mut connection = self.store.read().await?;
+        let present = ledger::size(&mut connection).await?;
+        let size = size.unwrap_or(present);
+        let range = |_: ProofError| LedgerError::Range { size: present };
+        let index = seq.checked_sub(1).filter(|_| size <= present).ok_or(LedgerError::Range { size: present })?;
+        let proof = Proof::inclusion(index, size).map_err(range)?;
+        let hashes = ledger::proof(&mut connection, &proof).await?;
+        let root = ledger::tree(&mut connection, size).await?.root();
+        let of = ledger::leaf(&mut connection, seq).await?.ok_or(StoreError::Corrupt("ledger_nodes"))?;
+        Ok(Proved { size, root, of, hashes })
+    }
+
+    /// The proof that the ledger of `to` entries (all, where it is left out) begins with the one of `from`.
+    pub async fn consistency(&self, from: u64, to: Option<u64>) -> Result<Proved, LedgerError> {
+        let mut connection = self.store.read().await?;
+        let present = ledger::size(&mut connection).await?;
+        let size = to.unwrap_or(present);
+        let range = LedgerError::Range { size: present };
+        let proof = Some(size).filter(|size| *size <= present).and_then(|size| Proof::consistency(from, size).ok());
+        let hashes = ledger::proof(&mut connection, &proof.ok_or(range)?).await?;
+        let root = ledger::tree(&mut connection, size).await?.root();
+        let of = ledger::tree(&mut connection, from).await?.root();
+        Ok(Proved { size, root, of, hashes })
+    }
+
+    /// Appends a correction of an entry: a code for why, and a text. Gives its number.
+    pub async fn correct(&self, token: &str, corrects: u64, reason: &str, text: &str) -> Result<u64, LedgerError> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let is_sound = (1..=MAX_CODE).contains(&reason.len()) && reason.bytes().all(word);
+        if !is_sound || text.trim().is_empty() || text.chars().nth(MAX_REASON).is_some() {
+            return Err(LedgerError::Correction);
+        }
+        let (reason, text) = (reason.to_owned(), text.to_owned());
+        self.store.write(Correct { token: Hash::of(token.as_bytes()), corrects, reason, text, now: self.now() }).await
+    }
+
+    /// Begins an export of the ledger as it is now.
+    pub async fn export(&self) -> Result<Export, LedgerError> {
+        let room = self.exports.clone().try_acquire_owned().map_err(|_| LedgerError::Busy)?;
+        let export = Export::begin(self.store.clone(), &self.keys.ledger, &self.issuer).await?;
+        Ok(export.holding(room))
+    }
+}
+
+async fn linked(connection: &mut Connection, entries: Vec<Entry>) -> Result<Vec<Linked>, StoreError> {
+    let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();
+    let corrections = ledger::corrections(connection, &seqs).await?;
+    let link = |entry: Entry| {
+        let of_entry = corrections.iter().filter(|(corrects, _)| *corrects == entry.seq);
+        Linked { corrected_by: of_entry.map(|(_, seq)| *seq).collect(), entry }
+    };
+    Ok(entries.into_iter().map(link).collect())
+}
+
+struct Keep {
+    origin: String,
+    kept: Kept,
+}
+
+impl Command for Keep {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.keep_checkpoint(&self.origin, &self.kept).await
+    }
+}
+
+struct Correct {
+    token: Hash,
+    corrects: u64,
+    reason: String,
+    text: String,
+    now: u64,
+}
+
+impl Command for Correct {
+    type Answer = u64;
+    type Error = LedgerError;
+
+    async fn run(self, tx: &mut Tx) -> Result<u64, LedgerError> {
+        let Correct { token, corrects, reason, text, now } = self;
+        let session = people::session(tx, &token, now).await?.ok_or(LedgerError::SessionEnded)?;
+        if !people::is_eligible(tx, &session.person.id, now).await? {
+            return Err(LedgerError::NotEligible);
+        }
+        let entry = ledger::find(tx, corrects).await?.ok_or(LedgerError::NotFound(corrects))?;
+        let data: Value = json!({"corrects": corrects, "person": session.person.id, "reason": reason, "text": text,
+                                 "signed_in_at": session.signed_in_at});
+        let (hold, by) = (entry.hold.as_deref(), Some(DecidedBy::Human));
+        tx.record(Event { time: now, kind: CORRECTION, hold, decided_by: by, data })?;
+        let seq = tx.ledger_size();
+        tx.link_correction(corrects, seq).await?;
+        Ok(seq)
+    }
+}
