@@ -1,4 +1,6 @@
-//! The command line: first start, credentials, passwords, serving.
+//! The command line: first start, credentials, passwords, keys, serving.
+
+mod keys;
 
 use std::{
     fs, io,
@@ -11,6 +13,8 @@ use clap::{Args, Parser, Subcommand};
 use holdgate_protocol::{Actor, Hash};
 use tokio::sync::watch;
 
+use keys::{AuthorsTask, Backup, KeyTask, existing};
+
 use crate::{
     clock::{Clock as _, WallClock},
     directory::{Directory, Import},
@@ -19,7 +23,7 @@ use crate::{
         retention::{Kept, Retention},
     },
     http::{App, Listeners},
-    keys::{ServiceKeys, read_authors},
+    keys::{read_authors, read_private},
     oidc::{Config, Provider},
     random,
     service::{
@@ -28,6 +32,7 @@ use crate::{
         credentials::{AddCredential, Kind},
         decide::check_reason,
         export::Export,
+        ledger::LedgerError,
         suspend::{Resume, Suspend},
     },
     store::{Database, default_url, is_shared, ledger},
@@ -59,6 +64,16 @@ enum Task {
     Agent(AgentTask),
     /// Write the ledger as JSON Lines, for `holdgate ledger verify`; also while the service runs.
     Export(ExportTo),
+    /// Keys that sign grants and the ledger.
+    #[command(subcommand)]
+    Key(KeyTask),
+    /// The policy authors' public keys.
+    #[command(subcommand)]
+    Authors(AuthorsTask),
+    /// Write a copy of the database while it serves.
+    Backup(Backup),
+    /// After a restore: cancel all that was open, so that nothing is used twice, and let gateways take a new snapshot.
+    Restored(Data),
     /// Serve gateways and people until SIGINT or SIGTERM.
     Serve(Serve),
 }
@@ -73,6 +88,9 @@ struct Init {
     /// Persons, groups and what persons are eligible for.
     #[arg(long, value_name = "YAML")]
     directory: Option<PathBuf>,
+    /// Sign grants with this key instead of a new one: a private Ed25519 JWK.
+    #[arg(long, value_name = "JWK")]
+    grant_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -211,6 +229,10 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
         Task::Agent(AgentTask::Suspend(name)) => suspend(name).await,
         Task::Agent(AgentTask::Resume(name)) => resume(name).await,
         Task::Export(to) => export(to).await,
+        Task::Key(task) => keys::key(task).await,
+        Task::Authors(task) => keys::authors(task).await,
+        Task::Backup(backup) => keys::backup(backup).await,
+        Task::Restored(data) => keys::restored(&data.folder).await,
         Task::Serve(serve) => listen(serve).await,
     }
 }
@@ -229,7 +251,11 @@ async fn make(init: Init) -> Result<(), CliError> {
         Some(path) => Some(Directory::read(path).map_err(|error| named(format!("`{}` {error}", path.display())))?),
         None => None,
     };
-    if data.join("grant.jwk").exists() || data.join("holdgate.db").exists() {
+    let grant = match &init.grant_key {
+        Some(path) => read_private(path).map_err(named)?,
+        None => keys::new_key()?,
+    };
+    if ["grant.jwk", "grant.jwks.json", "holdgate.db"].iter().any(|name| data.join(name).exists()) {
         return fail(format!("`{}` is a data folder already; name another one, or `serve` this one", data.display()));
     }
     fs::create_dir_all(data).map_err(|error| named(format!("cannot make `{}`: {error}", data.display())))?;
@@ -237,22 +263,18 @@ async fn make(init: Init) -> Result<(), CliError> {
     fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(0o700))
         .map_err(|error| named(format!("cannot close `{}` to others: {error}", data.display())))?;
     let store = Database::open(&database_url(data), true).await.map_err(named)?;
+    if keys::is_made(&store).await? {
+        return fail("the database was made already; `serve` it with its data key, or name another one");
+    }
     if let Some(directory) = directory {
         store.write(Import { directory, now: WallClock.now() }).await.map_err(named)?;
     }
     // Last, so that a first start that failed halfway can be tried again with an empty folder only.
-    ServiceKeys::create(data, &authors).map_err(named)?;
+    keys::make(&store, data, authors, (grant, keys::new_key()?)).await?;
     println!("made {}", data.display());
     println!("grant keys   {}", data.join("grant.jwks.json").display());
     println!("ledger keys  {}", data.join("ledger.jwks.json").display());
     Ok(())
-}
-
-async fn existing(data: &Path) -> Result<Database, CliError> {
-    if !data.join("grant.jwk").exists() {
-        return fail(format!("`{}` is no data folder; make one with `holdgate-approval init`", data.display()));
-    }
-    Database::open(&database_url(data), false).await.map_err(named)
 }
 
 fn check_name(what: &str, name: &str) -> Result<(), CliError> {
@@ -312,14 +334,13 @@ fn check_agent(iss: &str, sub: &str, reason: &str) -> Result<(), CliError> {
 }
 
 async fn export(to: ExportTo) -> Result<(), CliError> {
-    let data = &to.data.folder;
-    let store = existing(data).await?;
-    let keys = ServiceKeys::load(data).map_err(named)?;
+    let (store, keys) = keys::with_keys(&to.data.folder).await?;
     let known = match to.issuer {
         Some(issuer) => Some(issuer),
         None => ledger::last_origin(&mut store.read().await.map_err(named)?).await.map_err(named)?,
     };
-    let mut export = Export::begin(store, &keys.ledger, known.as_deref().unwrap_or(ISSUER)).await.map_err(named)?;
+    let key = keys.ledger(WallClock.now()).ok_or_else(|| named(LedgerError::NoKey))?;
+    let mut export = Export::begin(store, key, known.as_deref().unwrap_or(ISSUER)).await.map_err(named)?;
     let cannot = |error: io::Error| match &to.out {
         Some(path) => named(format!("cannot write `{}`: {error}", path.display())),
         None => named(format!("cannot write: {error}")),
@@ -337,15 +358,15 @@ async fn export(to: ExportTo) -> Result<(), CliError> {
 async fn listen(serve: Serve) -> Result<(), CliError> {
     let data = &serve.data.folder;
     let provider = serve.oidc.as_deref().map(|path| provider(path, serve.secure_cookies)).transpose()?;
-    drop(existing(data).await?);
     // Held until the end of the process, however it ends.
     let url = database_url(data);
-    let _alone = if is_shared(&url) { None } else { Some(alone(data)?) };
+    let _alone = if is_shared(&url) || !data.is_dir() { None } else { Some(alone(data)?) };
+    let (store, keys) = keys::with_keys(data).await?;
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
     let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
     let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention, ..Settings::default() };
-    let service = Service::start(data, &url, clock, &serve.issuer, settings).await.map_err(named)?;
+    let service = Service::new(store, clock, keys, &serve.issuer, settings).map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;
     let (stop, stopping) = watch::channel(false);

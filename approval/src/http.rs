@@ -89,6 +89,7 @@ impl Listeners {
         let last = app.service.clone();
         let time = tokio::spawn(app.service.clone().keep_time());
         let news = tokio::spawn(app.service.store.clone().listen());
+        let sealing = tokio::spawn(app.service.clone().keep_sealed());
         let gateways = serve(self.gateways, routes::gateways(app.clone()), Limits::of(GATEWAYS), app.stopping.clone());
         let people = serve(self.people, routes::people(app.clone()), Limits::of(PEOPLE), app.stopping.clone());
         let both = async { tokio::join!(gateways, people) };
@@ -108,5 +109,6 @@ impl Listeners {
             Err(_) => tracing::error!("a last checkpoint of the ledger could not be kept in time"),
         }
         news.abort();
+        sealing.abort();
     }
 }

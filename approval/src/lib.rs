@@ -9,5 +9,6 @@ pub mod keys;
 pub mod oidc;
 pub mod policy;
 pub mod random;
+pub mod sealing;
 pub mod service;
 pub mod store;

@@ -7,20 +7,23 @@ pub mod credentials;
 pub mod decide;
 pub mod expire;
 pub mod export;
+pub mod keys;
 pub mod ledger;
 pub mod open;
 pub mod publish;
 pub mod read;
 pub mod redeem;
 mod request_state;
+pub mod restored;
+pub mod seal;
 pub mod suspend;
 pub mod who;
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use holdgate_protocol::{Agent, checkpoint::is_name, gateway::FeedItem};
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     clock::Clock,
@@ -57,7 +60,7 @@ impl Default for Settings {
 pub struct Service {
     pub store: Database,
     pub clock: Arc<dyn Clock>,
-    pub keys: Arc<ServiceKeys>,
+    keys: Arc<watch::Sender<Arc<ServiceKeys>>>,
     /// The `iss` of grants, and the origin of the ledger.
     pub issuer: Arc<str>,
     pub settings: Settings,
@@ -67,7 +70,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts on an open store with the keys of a data folder.
+    /// Starts on an open store with its keys.
     pub fn new(
         store: Database,
         clock: Arc<dyn Clock>,
@@ -79,19 +82,13 @@ impl Service {
             return Err(StartError::Issuer(issuer.to_owned()));
         }
         let (sign_ins, exports) = (Arc::new(accounts::SignIns::new()?), Arc::new(Semaphore::new(EXPORTS)));
-        Ok(Service { store, clock, keys: Arc::new(keys), issuer: issuer.into(), settings, sign_ins, exports })
+        let keys = Arc::new(watch::Sender::new(Arc::new(keys)));
+        Ok(Service { store, clock, keys, issuer: issuer.into(), settings, sign_ins, exports })
     }
 
-    /// Opens the store and the keys of a data folder.
-    pub async fn start(
-        data: &Path,
-        url: &str,
-        clock: Arc<dyn Clock>,
-        issuer: &str,
-        settings: Settings,
-    ) -> Result<Self, StartError> {
-        let keys = ServiceKeys::load(data)?;
-        Service::new(Database::open(url, false).await?, clock, keys, issuer, settings)
+    /// The keys as they are known now; others are read within a second after a change.
+    pub fn keys(&self) -> Arc<ServiceKeys> {
+        self.keys.borrow().clone()
     }
 
     pub fn now(&self) -> u64 {
@@ -106,7 +103,7 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Keys(#[from] crate::keys::KeyFileError),
+    Keys(#[from] crate::keys::KeysError),
     #[error(transparent)]
     Password(#[from] accounts::PasswordError),
     #[error(

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod feed;
 pub mod holds;
 pub mod idempotency;
+pub mod keys;
 pub mod ledger;
 pub mod people;
 pub mod policy;
@@ -27,7 +28,7 @@ pub use sql::{Connection, Later, Row, Statement, Value};
 pub use tail::Tail;
 pub use writer::Tx;
 
-use crate::policy::Published;
+use crate::{policy::Published, sealing::SealError};
 
 /// A database. Both pass the same tests: all of `tests/service` runs on each.
 pub trait Store: Send + Sync + 'static {
@@ -49,6 +50,12 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until another process says that something is new. A database without such news never comes back: it is looked at
     /// each second.
     fn heard(&self) -> Later<'_, ()>;
+
+    /// What tells this database from a copy of it.
+    fn identity<'a>(&'a self, connection: &'a mut Connection) -> Later<'a, Result<String, StoreError>>;
+
+    /// Writes a copy of the database to a new file, while others go on writing.
+    fn copy<'a>(&'a self, to: &'a Path) -> Later<'a, Result<(), StoreError>>;
 }
 
 /// Why the store could not do what it was asked to.
@@ -67,6 +74,16 @@ pub enum StoreError {
     File { path: String, error: std::io::Error },
     #[error("a text contains the character NUL, which cannot be kept")]
     Nul,
+    #[error("what is sealed in the database cannot be opened: {0}")]
+    Sealed(#[from] SealError),
+    #[error("no key signs grants; make one with `holdgate-approval key rotate grant`")]
+    NoGrantKey,
+    #[error("`{path}` is there already; name another file")]
+    Taken { path: String },
+    #[error(
+        "PostgreSQL is backed up with its own tools: `pg_dump --format=custom --file=FILE \"$HOLDGATE_DATABASE_URL\"`"
+    )]
+    OwnTools,
     #[error("the transaction was lost; nothing that it wrote stays, unless the commit itself was what was cut off")]
     Lost,
     #[error("the writer has stopped")]
@@ -133,6 +150,16 @@ impl Database {
     /// Lends a connection for reading.
     pub async fn read(&self) -> Result<Connection, StoreError> {
         self.store.reader().await
+    }
+
+    /// What tells this database from a copy of it.
+    pub async fn identity(&self) -> Result<String, StoreError> {
+        self.store.identity(&mut self.read().await?).await
+    }
+
+    /// Writes a copy to a new file, while others go on writing.
+    pub async fn copy(&self, to: &Path) -> Result<(), StoreError> {
+        self.store.copy(to).await
     }
 
     /// The newest items of the feed, and who waits for more.

@@ -132,11 +132,13 @@ impl Stack {
         let authors = folder.join("keys/authors");
         std::fs::create_dir_all(folder.join("keys"))?;
         places.holdgate(&["keygen", "--out", &text(&authors)])?;
+        places.holdgate(&["keygen", "--out", &text(&folder.join("keys/grant"))])?;
+        let grant_key = text(&folder.join("keys/grant.jwk"));
         let data = text(&folder.join("approval"));
         let directory = write(&folder.join("directory.yaml"), &directory().to_string())?;
         let authors_jwks = authors.with_extension("jwks.json");
         let init = ["init", "--data", &data, "--authors-keys", &text(&authors_jwks), "--directory", &text(&directory)];
-        places.approval(&init, None)?;
+        places.approval(&[&init[..], &["--grant-key", &grant_key]].concat(), None)?;
         let credential = places.approval(&["gateway", "add", GROUP, "--data", &data], None)?;
         let publisher = places.approval(&["publisher", "add", "ci", "--data", &data], None)?;
         let mut passwords = Vec::new();
@@ -288,7 +290,7 @@ impl Stack {
 
     /// The service's own key for grants, as whoever stole it would have it.
     pub fn grant_key(&self) -> Result<PrivateKey> {
-        let jwk = serde_json::from_slice(&std::fs::read(self.folder.join("approval/grant.jwk"))?)?;
+        let jwk = serde_json::from_slice(&std::fs::read(self.folder.join("keys/grant.jwk"))?)?;
         PrivateKey::from_jwk(&jwk).context("`grant.jwk` is not a private key")
     }
 

@@ -76,10 +76,13 @@ pub enum Cause {
     Authority,
     /// Its gateway group was taken out of service.
     Gateway,
+    /// The database is an older state that was restored: what became of it since is not known.
+    Restored,
 }
 
 impl Cause {
-    const ALL: [Cause; 5] = [Cause::Revoked, Cause::Policy, Cause::Suspended, Cause::Authority, Cause::Gateway];
+    const ALL: [Cause; 6] =
+        [Cause::Revoked, Cause::Policy, Cause::Suspended, Cause::Authority, Cause::Gateway, Cause::Restored];
 
     /// The cause of this name.
     pub fn named(name: &str) -> Option<Self> {
@@ -93,6 +96,7 @@ impl Cause {
             Cause::Suspended => "suspended",
             Cause::Authority => "authority",
             Cause::Gateway => "gateway",
+            Cause::Restored => "restored",
         }
     }
 }

@@ -129,7 +129,7 @@ impl From<LedgerError> for Failure {
     fn from(error: LedgerError) -> Self {
         let (status, word) = match &error {
             LedgerError::Store(error) => return Failure::of_store(error),
-            LedgerError::Sign(_) => return Failure::internal(&error),
+            LedgerError::Sign(_) | LedgerError::NoKey => return Failure::internal(&error),
             LedgerError::SessionEnded => return Failure::unauthorized(error),
             LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             LedgerError::Range { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "ledger_range"),

@@ -17,6 +17,7 @@ use holdgate_protocol::{
     },
 };
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 use super::{
     App,
@@ -150,6 +151,11 @@ pub async fn feed(
 /// `GET /v1/state`
 pub async fn state(gateway: Gateway, State(app): State<App>) -> Result<Json<StateAnswer>, Failure> {
     Ok(Json(app.service.state(gateway.group).await?))
+}
+
+/// `GET /v1/keys`
+pub async fn keys(_gateway: Gateway, State(app): State<App>) -> Result<Json<Value>, Failure> {
+    Ok(Json(json!({"signed": app.service.signed_keys().await?})))
 }
 
 /// `GET /v1/bundles/{rev}`

@@ -231,7 +231,7 @@ pub async fn correct(
     Path(corrects): Path<u64>,
     Body(body): Body<CorrectionBody>,
 ) -> Result<Response, Failure> {
-    let seq = app.service.correct(&signed.token, corrects, &body.reason, &body.text).await?;
+    let seq = app.service.correct(&signed.who, corrects, &body.reason, &body.text).await?;
     Ok((StatusCode::CREATED, Json(Corrected { seq, corrects })).into_response())
 }
 

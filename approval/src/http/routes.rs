@@ -58,6 +58,7 @@ pub fn gateway_routes() -> Vec<Route> {
         on_limited("/v1/audit", MAX_BYTES, gateway::audit),
         on_get("/v1/feed", gateway::feed),
         on_get("/v1/state", gateway::state),
+        on_get("/v1/keys", gateway::keys),
         on_get("/v1/bundles/{rev}", gateway::bundle),
         on_get("/v1/tasks/{hold}", gateway::task),
         on_get("/healthz", gateway::health),

@@ -162,6 +162,9 @@ impl Service {
             if let Err(error) = self.store.look_around().await {
                 tracing::error!(%error, "what the command line wrote could not be looked for");
             }
+            if let Err(error) = self.renew_keys().await {
+                tracing::error!(%error, "keys that were changed could not be read");
+            }
             if self.now() >= pruned_at.saturating_add(60) {
                 pruned_at = self.now();
                 if let Err(error) = self.store.write(PruneFeed { keep: FEED_KEPT }).await {

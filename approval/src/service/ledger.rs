@@ -8,7 +8,7 @@ use holdgate_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::{Service, decide::MAX_REASON, export::Export};
+use super::{Service, decide::MAX_REASON, export::Export, who::Who};
 use crate::{
     domain::DecidedBy,
     store::{
@@ -35,6 +35,8 @@ pub enum LedgerError {
     Store(#[from] StoreError),
     #[error("the ledger cannot be signed: {0}")]
     Sign(#[from] CheckpointError),
+    #[error("no key signs the ledger; make or import one with `holdgate-approval key`")]
+    NoKey,
     #[error("there is no entry {0}")]
     NotFound(u64),
     #[error("the ledger has {size} entries; ask for numbers and sizes up to that, the smaller one first")]
@@ -88,7 +90,12 @@ impl Service {
     /// The ledger as it is now, signed: a C2SP signed note.
     pub async fn checkpoint(&self) -> Result<String, LedgerError> {
         let mut connection = self.store.read().await?;
-        Ok(sign(&mut connection, &self.keys.ledger, &self.issuer).await?.1)
+        Ok(self.sign(&mut connection).await?.1)
+    }
+
+    async fn sign(&self, connection: &mut Connection) -> Result<(u64, String), LedgerError> {
+        let keys = self.keys();
+        sign(connection, keys.ledger(self.now()).ok_or(LedgerError::NoKey)?, &self.issuer).await
     }
 
     /// Keeps a checkpoint if the ledger has grown since the last one, and that is `age` seconds old.
@@ -100,7 +107,7 @@ impl Service {
             if self.now() < since.saturating_add(age) || ledger::size(&mut connection).await? == known {
                 return Ok(());
             }
-            sign(&mut connection, &self.keys.ledger, &self.issuer).await?
+            self.sign(&mut connection).await?
         };
         let kept = Kept { size, note, signed_at: self.now() };
         Ok(self.store.write(Keep { origin: self.issuer.to_string(), kept }).await?)
@@ -118,7 +125,7 @@ impl Service {
         let mut connection = self.store.read().await?;
         let entry = ledger::find(&mut connection, seq).await?.ok_or(LedgerError::NotFound(seq))?;
         let opening = match (&*entry.kind, &entry.hold) {
-            ("hold.opened", Some(hold)) => holds::opening(&mut connection, hold).await?,
+            ("hold.opened", Some(hold)) => holds::opening(&mut connection, hold, &self.keys().data).await?,
             _ => None,
         };
         let opening = opening.map(|(salt, request)| Opening { salt, request });
@@ -154,20 +161,22 @@ impl Service {
     }
 
     /// Appends a correction of an entry: a code for why, and a text. Gives its number.
-    pub async fn correct(&self, token: &str, corrects: u64, reason: &str, text: &str) -> Result<u64, LedgerError> {
+    pub async fn correct(&self, who: &Who, corrects: u64, reason: &str, text: &str) -> Result<u64, LedgerError> {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         let is_sound = (1..=MAX_CODE).contains(&reason.len()) && reason.bytes().all(word);
         if !is_sound || text.trim().is_empty() || text.chars().nth(MAX_REASON).is_some() {
             return Err(LedgerError::Correction);
         }
         let (reason, text) = (reason.to_owned(), text.to_owned());
-        self.store.write(Correct { token: Hash::of(token.as_bytes()), corrects, reason, text, now: self.now() }).await
+        self.store.write(Correct { who: who.clone(), corrects, reason, text, now: self.now() }).await
     }
 
     /// Begins an export of the ledger as it is now.
     pub async fn export(&self) -> Result<Export, LedgerError> {
         let room = self.exports.clone().try_acquire_owned().map_err(|_| LedgerError::Busy)?;
-        let export = Export::begin(self.store.clone(), &self.keys.ledger, &self.issuer).await?;
+        let keys = self.keys();
+        let key = keys.ledger(self.now()).ok_or(LedgerError::NoKey)?;
+        let export = Export::begin(self.store.clone(), key, &self.issuer).await?;
         Ok(export.holding(room))
     }
 }
@@ -197,7 +206,7 @@ impl Command for Keep {
 }
 
 struct Correct {
-    token: Hash,
+    who: Who,
     corrects: u64,
     reason: String,
     text: String,
@@ -209,8 +218,8 @@ impl Command for Correct {
     type Error = LedgerError;
 
     async fn run(self, tx: &mut Tx) -> Result<u64, LedgerError> {
-        let Correct { token, corrects, reason, text, now } = self;
-        let session = people::session(tx, &token, now).await?.ok_or(LedgerError::SessionEnded)?;
+        let Correct { who, corrects, reason, text, now } = self;
+        let session = who.session(tx, now).await?.ok_or(LedgerError::SessionEnded)?;
         if !people::is_eligible(tx, &session.person.id, now).await? {
             return Err(LedgerError::NotEligible);
         }

@@ -1,5 +1,7 @@
 //! Opening a hold, or finding the one that a request has already.
 
+use std::sync::Arc;
+
 use holdgate_protocol::{
     Hash, from_b64, from_b64url,
     gateway::{MAX_AGENT_REASON, MAX_IDEMPOTENCY_KEY, OpenHold, VERSION},
@@ -13,6 +15,7 @@ use crate::{
         quota::{Limit, Quotas, Span, WAITS, agent_name, counted},
     },
     random,
+    sealing::DataKeys,
     store::{
         Command, StoreError, Tx, attempts,
         holds::{self, JoinKey},
@@ -89,7 +92,8 @@ impl Service {
     pub async fn open_hold(&self, group: &str, ask: OpenHold) -> Result<Opened, OpenError> {
         check_form(&ask)?;
         let (id, salt, group) = (random::hold_id()?, random::bytes()?, group.to_owned());
-        self.store.write(Open { id, salt, group, ask, now: self.now(), settings: self.settings }).await
+        let (now, data) = (self.now(), self.keys().data.clone());
+        self.store.write(Open { id, salt, group, ask, now, settings: self.settings, data }).await
     }
 }
 
@@ -131,6 +135,7 @@ struct Open {
     ask: OpenHold,
     now: u64,
     settings: Settings,
+    data: Arc<DataKeys>,
 }
 
 impl Command for Open {
@@ -138,7 +143,7 @@ impl Command for Open {
     type Error = OpenError;
 
     async fn run(self, tx: &mut Tx) -> Result<Opened, OpenError> {
-        let Open { id, salt, group, ask, now, settings } = self;
+        let Open { id, salt, group, ask, now, settings, data } = self;
         let published = tx.policy().ok_or(OpenError::NoPolicy)?;
         if ask.policy != published.reference {
             let asked = ask.policy.rev.to_string();
@@ -184,7 +189,7 @@ impl Command for Open {
             policy: ask.policy.clone(),
         };
         let hold = Hold::open(terms, now);
-        let captured = tx.insert_hold(&hold, &ask, &salt).await?;
+        let captured = tx.insert_hold(&hold, &ask, &salt, &data).await?;
         note(tx, &hold, &ask, now).await?;
         let terms = &hold.terms;
         let data = json!({

@@ -38,7 +38,8 @@ impl Service {
         asked: Hash,
         signed: SignedBundle,
     ) -> Result<(PolicyRef, bool), PublishError> {
-        let bytes = signed.open(&self.keys.authors)?;
+        self.renew_keys().await?;
+        let bytes = signed.open(&self.keys().authors)?;
         let found = revision(&bytes);
         if found != asked {
             return Err(PublishError::Revision { found, asked });

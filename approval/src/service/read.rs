@@ -93,8 +93,9 @@ impl Service {
         let seq = feed::head(&mut connection).await?;
         let suspended = policy::suspended(&mut connection).await?;
         let policy = policy::reference_in_force(&mut connection).await?;
-        let grant_key = Some(self.keys.grant.kid().to_owned());
-        Ok(StateAnswer { seq, suspended, policy, now: self.now(), group: Some(group), grant_key })
+        let now = self.now();
+        let grant_key = self.keys().grant(now).map(|key| key.kid().to_owned());
+        Ok(StateAnswer { seq, suspended, policy, now, group: Some(group), grant_key })
     }
 
     /// Where a group's hold of one agent stands; waits while it is pending.
@@ -144,7 +145,7 @@ impl Service {
         let mut connection = self.store.read().await?;
         let Some(hold) = holds::find(&mut connection, id).await? else { return Ok(None) };
         let hold = hold.at(now);
-        let captured = holds::captured(&mut connection, id).await?;
+        let captured = holds::captured(&mut connection, id, &self.keys().data).await?;
         let agent_reason = holds::agent_reason(&mut connection, id).await?;
         let asked = holds::asked(&mut connection, id).await?;
         let decisions = holds::decisions(&mut connection, id).await?;

@@ -26,7 +26,7 @@ impl Service {
     /// Redeems holds for a gateway group, all in one transaction. Answers stand in the order of the items.
     pub async fn redeem(&self, group: &str, items: Vec<Redemption>) -> Result<Vec<RedemptionAnswer>, StoreError> {
         let (group, issuer, lasting) = (group.to_owned(), self.issuer.clone(), self.settings.lasting);
-        self.store.write(Redeem { group, items, now: self.now(), keys: self.keys.clone(), issuer, lasting }).await
+        self.store.write(Redeem { group, items, now: self.now(), keys: self.keys(), issuer, lasting }).await
     }
 
     /// Keeps what gateways report of redeemed requests.
@@ -86,6 +86,8 @@ struct Batch {
     suspended: HashMap<Actor, bool>,
     /// What the policy in force asks for, by the requirement that a hold was opened with: that covers its rules too.
     in_force: HashMap<Hash, Option<Hash>>,
+    /// As they are in this transaction: what was retired signs nothing any more.
+    keys: Option<Arc<ServiceKeys>>,
     steps: Vec<Step>,
 }
 
@@ -106,7 +108,11 @@ impl Redeem {
                 let published = tx.policy().ok_or(StoreError::Corrupt("bundles"))?;
                 let (change, data, answer) = match batch.recheck(tx, approved, &hold, &published).await? {
                     Ok(sound) => {
-                        let (grant, id) = self.sign(&hold, &claim, &published)?;
+                        let keys = match &batch.keys {
+                            Some(keys) => keys.clone(),
+                            None => batch.keys.insert(self.keys.as_they_are(tx).await?).clone(),
+                        };
+                        let (grant, id) = self.sign(&hold, &claim, &published, &keys)?;
                         let until = self.now.saturating_add(grant::MAX_LIFE);
                         let data = json!({"attempt": claim.attempt, "grant": id, "policy": published.reference});
                         (sound.used(claim.attempt, grant.clone(), until), data, Ok(grant))
@@ -126,7 +132,13 @@ impl Redeem {
     }
 
     /// Signs the grant of a redemption that was decided. It leaves the service after the commit only.
-    fn sign(&self, hold: &Hold, claim: &Claim, published: &Published) -> Result<(String, String), StoreError> {
+    fn sign(
+        &self,
+        hold: &Hold,
+        claim: &Claim,
+        published: &Published,
+        keys: &ServiceKeys,
+    ) -> Result<(String, String), StoreError> {
         let terms = &hold.terms;
         // One redemption has one grant, so the two names of the redemption name the grant too.
         let id = Hash::of(format!("{}\n{}", terms.id, claim.attempt).as_bytes());
@@ -150,7 +162,7 @@ impl Redeem {
             },
             rules: terms.rules.clone(),
         };
-        Ok((claims.sign(&self.keys.grant)?, id))
+        Ok((claims.sign(keys.grant(self.now).ok_or(StoreError::NoGrantKey)?)?, id))
     }
 }
 
@@ -161,7 +173,7 @@ impl Batch {
         let approved: Vec<&str> = approved.map(|hold| hold.terms.id.as_str()).collect();
         let approvals = holds::approvals(tx, &approved).await?;
         let (suspended, in_force, steps) = Default::default();
-        Ok(Batch { holds, approvals, authority, suspended, in_force, steps })
+        Ok(Batch { holds, approvals, authority, suspended, in_force, keys: None, steps })
     }
 
     /// Looks again at what an approval rests on.

@@ -14,7 +14,9 @@ impl Service {
     /// text is that of a hold. Nothing depends on it: a retry finds its hold by the digest of its own bytes.
     pub fn request_state(&self, hold: &Hold) -> String {
         // HMAC takes keys of any length; this one is 32 bytes.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.keys.states.as_bytes()) else { return "hg1.".to_owned() };
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.keys().states.as_bytes()) else {
+            return "hg1.".to_owned();
+        };
         mac.update(format!("{}\n{}", hold.terms.id, hold.terms.agent_key).as_bytes());
         format!("hg1.{}", b64url(&mac.finalize().into_bytes()))
     }

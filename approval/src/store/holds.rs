@@ -9,10 +9,13 @@ use holdgate_protocol::{
 };
 
 use super::{
-    Connection, StoreError, Tx,
+    Connection, StoreError, Tx, keys,
     sql::{Row, values},
 };
-use crate::domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, quota::counted};
+use crate::{
+    domain::{Approval, Approved, Cause, Change, Hold, Pending, Stage, Terms, Used, Verdict, quota::counted},
+    sealing::DataKeys,
+};
 
 const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
     policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
@@ -169,17 +172,26 @@ pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64,
 }
 
 /// What the gateway captured of a hold's request.
-pub async fn captured(connection: &mut Connection, id: &str) -> Result<Option<CapturedRequest>, StoreError> {
+pub async fn captured(
+    connection: &mut Connection,
+    id: &str,
+    keys: &DataKeys,
+) -> Result<Option<CapturedRequest>, StoreError> {
     let row = connection.row("SELECT request FROM captures WHERE hold = $1", values![id]).await?;
     let Some(row) = row else { return Ok(None) };
-    Ok(Some(serde_json::from_slice(&row.bytes("request")?)?))
+    Ok(Some(serde_json::from_slice(&keys::open_capture(id, row.bytes("request")?, keys)?)?))
 }
 
 /// What the entry of a hold's opening vouches for: the salt, and the bytes of the request. Holds of an earlier version have none.
-pub async fn opening(connection: &mut Connection, id: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+pub async fn opening(
+    connection: &mut Connection,
+    id: &str,
+    keys: &DataKeys,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
     let sql = "SELECT salt, request FROM captures WHERE hold = $1 AND salt IS NOT NULL";
     let row = connection.row(sql, values![id]).await?;
-    row.map(|row| Ok((row.bytes("salt")?, row.bytes("request")?))).transpose()
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some((row.bytes("salt")?, keys::open_capture(id, row.bytes("request")?, keys)?)))
 }
 
 /// What the agent says of its request.
@@ -236,8 +248,14 @@ pub async fn approvals(
 }
 
 impl Tx {
-    /// Keeps a new hold with what was captured, and gives what vouches for that: SHA-256(salt || request).
-    pub async fn insert_hold(&mut self, hold: &Hold, ask: &OpenHold, salt: &[u8; 16]) -> Result<Hash, StoreError> {
+    /// Keeps a new hold with what was captured, sealed, and gives what vouches for that: SHA-256(salt || request).
+    pub async fn insert_hold(
+        &mut self,
+        hold: &Hold,
+        ask: &OpenHold,
+        salt: &[u8; 16],
+        keys: &DataKeys,
+    ) -> Result<Hash, StoreError> {
         let terms = &hold.terms;
         let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
                    rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
@@ -273,8 +291,9 @@ impl Tx {
         self.execute(sql, values).await?;
         let request = serde_json::to_vec(&ask.request)?;
         let captured = Hash::of(&[&salt[..], &request].concat());
-        let sql = "INSERT INTO captures (hold, request, salt) VALUES ($1, $2, $3)";
-        self.execute(sql, values![&terms.id, request, &salt[..]]).await?;
+        let sealed = keys.seal(&keys::place(&terms.id), &request)?;
+        let sql = "INSERT INTO captures (hold, request, salt, sealed_with) VALUES ($1, $2, $3, $4)";
+        self.execute(sql, values![&terms.id, sealed, &salt[..], keys.first()]).await?;
         self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await?;
         Ok(captured)
     }

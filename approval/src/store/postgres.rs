@@ -1,6 +1,6 @@
 //! PostgreSQL, which several instances of the service may share.
 
-use std::{str::FromStr as _, time::Duration};
+use std::{path::Path, str::FromStr as _, time::Duration};
 
 use sqlx::{
     ConnectOptions as _, Executor as _, PgPool,
@@ -29,6 +29,11 @@ const CHANNEL: &str = "holdgate";
 /// waits for one that does, gives up.
 const SESSION: &str = "SET synchronous_commit = on; SET lock_timeout = '20s';
                        SET idle_in_transaction_session_timeout = '15s'; SET statement_timeout = '60s'";
+
+/// The server's own number, that of the database and that of a table: `pg_restore` makes another database or another table.
+const IDENTITY: &str =
+    "SELECT system_identifier || '/' || (SELECT oid FROM pg_database WHERE datname = current_database())
+                        || '/' || 'keyring'::regclass::oid AS identity FROM pg_control_system()";
 
 pub(super) struct Postgres {
     options: PgConnectOptions,
@@ -96,6 +101,14 @@ impl Store for Postgres {
                 *place = None;
             }
         })
+    }
+
+    fn identity<'a>(&'a self, connection: &'a mut Connection) -> Later<'a, Result<String, StoreError>> {
+        Box::pin(async { connection.one(IDENTITY, values![]).await?.text("identity") })
+    }
+
+    fn copy<'a>(&'a self, _to: &'a Path) -> Later<'a, Result<(), StoreError>> {
+        Box::pin(async { Err(StoreError::OwnTools) })
     }
 }
 

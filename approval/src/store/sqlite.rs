@@ -26,6 +26,9 @@ const CHECKPOINT: &str = "16384";
 /// How long taking deleted bytes out of the log may keep the writer, in milliseconds. Later ones are taken with them.
 const ERASE: &str = "PRAGMA busy_timeout = 200";
 
+/// The identity of a database that is no copy.
+const ORIGINAL: &str = "original";
+
 pub(super) struct Sqlite {
     options: SqliteConnectOptions,
     readers: SqlitePool,
@@ -94,6 +97,30 @@ impl Store for Sqlite {
 
     fn heard(&self) -> Later<'_, ()> {
         Box::pin(std::future::pending())
+    }
+
+    fn identity<'a>(&'a self, _connection: &'a mut Connection) -> Later<'a, Result<String, StoreError>> {
+        Box::pin(async { Ok(ORIGINAL.to_owned()) })
+    }
+
+    fn copy<'a>(&'a self, to: &'a Path) -> Later<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            if to.exists() {
+                return Err(StoreError::Taken { path: to.display().to_string() });
+            }
+            let part = to.with_added_extension("part");
+            // What a backup that was cut off has left.
+            let _ = fs::remove_file(&part);
+            make_file(&part)?;
+            let name = part.to_str().ok_or(StoreError::Taken { path: part.display().to_string() })?;
+            self.reader().await?.execute("VACUUM INTO $1", values![name]).await?;
+            let mut copy = SqliteConnectOptions::new().filename(&part).synchronous(SqliteSynchronous::Full);
+            copy = copy.journal_mode(SqliteJournalMode::Delete).disable_statement_logging();
+            let mut copy = Connection::new(copy.connect().await?);
+            copy.execute("UPDATE keyring SET identity = $1", values!["copy"]).await?;
+            drop(copy);
+            fs::rename(&part, to).map_err(|error| named(to, error))
+        })
     }
 }
 

@@ -108,7 +108,7 @@ async fn a_cursor_that_is_not_kept_is_gone() {
 async fn the_snapshot_tells_policy_suspensions_and_the_clock() {
     let world = World::new().await;
     let state = world.gateway("edge", "GET", "/v1/state", &Value::Null).await.json();
-    let (now, grant_key) = (crate::support::NOW, world.service.keys.grant.kid());
+    let (now, grant_key) = (crate::support::NOW, world.service.keys().grant(crate::support::NOW).unwrap().kid().to_owned());
     let expected =
         json!({"seq": 1, "suspended": [], "policy": world.policy, "now": now, "group": "edge", "grant_key": grant_key});
     assert_eq!(state, expected);

@@ -4,12 +4,13 @@ use axum::http::StatusCode;
 use holdgate_approval::{
     domain::quota::{Quotas, Setting},
     service::{Settings, open::KEYS_KEPT},
+    store::keys::Purpose,
 };
 use holdgate_protocol::{
     Actor,
     gateway::{HoldAnswer, OpenHold},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{Answer, NOW, World, attempt, policy};
 
@@ -396,12 +397,11 @@ async fn the_state_for_clients_is_bound_to_hold_and_agent_and_tells_nothing() {
     for other in [world.ask(&["one"], "b"), stranger] {
         assert_ne!(world.open(&other).await.1.request_state, state);
     }
-    let key = world.service.keys.states;
+    let key = world.service.keys().states;
     let world = world.reopened().await;
-    assert_eq!((world.open(&ask).await.1.request_state, world.service.keys.states), (state, key), "nor does a restart");
-    assert_ne!(World::new().await.service.keys.states, key, "each service has a key of its own");
-    let published: Value =
-        serde_json::from_slice(&std::fs::read(world.path().join("grant.jwks.json")).unwrap()).unwrap();
+    assert_eq!((world.open(&ask).await.1.request_state, world.service.keys().states), (state, key), "nor does a restart");
+    assert_ne!(World::new().await.service.keys().states, key, "each service has a key of its own");
+    let published = json!(world.service.keys().published(Purpose::Grant, crate::support::NOW));
     let public = published["keys"][0]["x"].as_str().unwrap();
     assert_ne!(holdgate_protocol::Hash::of(format!("holdgate request_state\n{public}").as_bytes()), key);
 }

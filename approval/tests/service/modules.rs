@@ -8,14 +8,20 @@ mod audit;
 mod authority;
 #[path = "auditors.rs"]
 mod auditors;
+#[path = "backup.rs"]
+mod backup;
 #[path = "console.rs"]
 mod console;
 #[path = "decisions.rs"]
 mod decisions;
+#[path = "encryption.rs"]
+mod encryption;
 #[path = "feed.rs"]
 mod feed;
 #[path = "holds.rs"]
 mod holds;
+#[path = "keys.rs"]
+mod keys;
 #[path = "kill.rs"]
 mod kill;
 #[path = "ledger.rs"]

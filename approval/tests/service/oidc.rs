@@ -9,7 +9,6 @@ mod idp;
 #[path = "oidc/keys.rs"]
 mod keys;
 
-use std::path::Path;
 
 use axum::http::Request;
 use holdgate_approval::{
@@ -33,8 +32,8 @@ async fn world(issuer: &str) -> World {
         "{{format: 1, issuer: '{issuer}', name: Example ID, client_id: holdgate, client_secret_file: secret,
            public_url: '{PUBLIC}', api: {{audience: '{AUDIENCE}', clients: [cli, delegate, robot]}}}}"
     );
-    std::fs::write(world.path().join("secret"), "se cr&et\n").unwrap();
-    let config = Config::parse(&text, Path::new(world.path())).unwrap();
+    std::fs::write(world.folder.path().join("secret"), "se cr&et\n").unwrap();
+    let config = Config::parse(&text, world.folder.path()).unwrap();
     let (_, stopping) = watch::channel(false);
     let app = App::new(world.service.clone(), false, stopping).with_provider(Provider::new(config).unwrap());
     world.people = routes::people(app);

@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use holdgate_approval::store::{Command, StoreError, Tx};
 use sqlx::{Connection as _, Executor as _, PgConnection, migrate::Migrator};
 use tokio::sync::Mutex;
 
@@ -123,4 +124,36 @@ async fn drop_left_ones(admin: &mut PgConnection) {
             admin.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
         }
     }
+}
+
+/// Statements in one transaction.
+pub struct Sql(pub Vec<String>);
+
+impl Command for Sql {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        for sql in self.0 {
+            tx.execute(sql, vec![]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Backs a database up with `pg_dump` and restores it with `pg_restore` into another; gives its address.
+pub async fn backed_up(world: &World, folder: &Path) -> String {
+    let refused = world.service.store.copy(&folder.join("backup.db")).await.unwrap_err();
+    assert!(refused.to_string().contains("pg_dump --format=custom"), "{refused}");
+    let programs = std::env::var_os("HOLDGATE_POSTGRES_BIN").map_or("/usr/lib/postgresql/15/bin".into(), PathBuf::from);
+    let run = async |program: &str, arguments: &[&str]| {
+        let output = tokio::process::Command::new(programs.join(program)).args(arguments).output().await.unwrap();
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let file = folder.join("backup.dump");
+    let file = file.to_str().unwrap();
+    run("pg_dump", &["--format=custom", "--file", file, &world.url]).await;
+    let url = url(folder).await;
+    run("pg_restore", &["--no-owner", "--exit-on-error", "--dbname", &url, file]).await;
+    url
 }

@@ -77,7 +77,7 @@ pub async fn url(folder: &Path) -> String {
 
 /// All that is kept, as it lies there.
 pub async fn everything(world: &World) -> Vec<Vec<u8>> {
-    let files = std::fs::read_dir(world.path()).unwrap().map(|file| file.unwrap().path());
+    let files = std::fs::read_dir(world.folder.path()).unwrap().map(|file| file.unwrap().path());
     files
         .filter(|path| path.to_string_lossy().contains("holdgate.db"))
         .map(|path| std::fs::read(path).unwrap())
@@ -128,9 +128,17 @@ async fn what_was_captured_is_on_the_disk_no_more() {
     ask.request.fields.push(("x-note".into(), "once upon a time".repeat(500)));
     let (_, opened) = world.open(&ask).await;
     let is_there = || {
-        let files = std::fs::read_dir(world.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        let files =
+            std::fs::read_dir(world.folder.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
         let mut files = files.collect::<Vec<_>>().into_iter();
         files.any(|bytes| bytes.windows(32).any(|part| part == b"once upon a timeonce upon a time"))
+    };
+    assert!(!is_there(), "what is sealed is never there in plain");
+    let (sealed, part) = (database_bytes(&world, &opened.hold).await, 64);
+    let is_there = || {
+        let files =
+            std::fs::read_dir(world.folder.path()).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        files.collect::<Vec<_>>().iter().any(|bytes| bytes.windows(part).any(|some| some == &sealed[200..200 + part]))
     };
     world.sign_in("alice").await.decide(&opened.hold, "deny").await;
     assert!(is_there());
@@ -146,6 +154,11 @@ async fn what_was_captured_is_on_the_disk_no_more() {
     assert_eq!(world.service.now(), NOW + HOUR);
 }
 
+async fn database_bytes(world: &World, hold: &str) -> Vec<u8> {
+    let sql = format!("SELECT request FROM captures WHERE hold = '{hold}'");
+    world.service.store.read().await.unwrap().one(sql, vec![]).await.unwrap().bytes("request").unwrap()
+}
+
 #[tokio::test]
 async fn one_data_folder_is_served_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -155,5 +168,59 @@ async fn one_data_folder_is_served_once() {
     let (code, output, error) = run(&data, &second, "").await;
     assert_eq!((code, output.as_str(), error.lines().count()), (1, "", 1), "{error}");
     assert!(error.contains("is served by another process already; stop that one first"), "{error}");
+    assert_eq!(http(&serving.people, "GET", "/healthz", "", &Value::Null).await.0, 200);
+}
+
+/// Statements in one transaction.
+pub struct Sql(pub Vec<String>);
+
+impl Command for Sql {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        for sql in self.0 {
+            tx.execute(sql, vec![]).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Backs a database up and restores the backup into a folder; gives its address.
+pub async fn backed_up(world: &World, folder: &Path) -> String {
+    let file = folder.join("backup.db");
+    world.service.store.copy(&file).await.unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+    assert!(matches!(world.service.store.copy(&file).await, Err(StoreError::Taken { .. })));
+    std::fs::rename(file, folder.join("holdgate.db")).unwrap();
+    default_url(folder)
+}
+
+#[tokio::test]
+async fn a_backup_is_made_and_restored_by_the_command_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = made(folder.path()).await;
+    let serving = serve(&data).await;
+    let backup = folder.path().join("backup.db");
+    let (code, _, error) = run(&data, &["backup", "--to", backup.to_str().unwrap()], "").await;
+    assert_eq!(code, 0, "{error}");
+    let (code, _, error) = run(&data, &["backup", "--to", backup.to_str().unwrap()], "").await;
+    assert!(code == 1 && error.contains("is there already; name another file"), "{error}");
+    let (code, _, error) = run(&data, &["restored"], "").await;
+    assert!(code == 1 && error.contains("is served by another process already"), "{error}");
+    drop(serving);
+    let new = folder.path().join("restored");
+    std::fs::create_dir(&new).unwrap();
+    std::fs::copy(&backup, new.join("holdgate.db")).unwrap();
+    std::fs::copy(data.join("data.key"), new.join("data.key")).unwrap();
+    let (code, _, error) = run(&new, &["serve", "--gateways", "127.0.0.1:0", "--people", "127.0.0.1:0"], "").await;
+    assert!(code == 1 && error.contains("run `holdgate-approval restored` first"), "{error}");
+    let (code, output, error) = run(&new, &["restored"], "").await;
+    assert!(code == 0 && output.starts_with("holds that were cancelled: 0"), "{error}");
+    let serving = serve(&new).await;
     assert_eq!(http(&serving.people, "GET", "/healthz", "", &Value::Null).await.0, 200);
 }

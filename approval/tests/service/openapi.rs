@@ -77,6 +77,7 @@ async fn answers_have_the_members_that_the_document_requires() {
         ("LedgerEntryDetail", alice.get("/api/ledger/entries/1").await.json()),
         ("HoldList", list),
         ("HoldDetail", alice.get(&format!("/api/holds/{hold}")).await.json()),
+        ("SignedKeys", world.gateway("edge", "GET", "/v1/keys", &Value::Null).await.json()),
         ("State", world.gateway("edge", "GET", "/v1/state", &Value::Null).await.json()),
     ];
     for (name, sample) in samples {

@@ -17,7 +17,7 @@ use crate::{
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-async fn program(data: &Path) -> Command {
+pub async fn program(data: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdgate-approval"));
     command.env("HOLDGATE_DATABASE_URL", database::url(data).await).env("RUST_LOG", "info").kill_on_drop(true);
     command
@@ -119,7 +119,7 @@ async fn a_first_start_serves_and_a_kill_loses_no_hold() {
     let folder = tempfile::tempdir().unwrap();
     let data = made(folder.path()).await;
     #[cfg(unix)]
-    for (file, mode) in [("", 0o700), ("grant.jwk", 0o600), ("ledger.jwk", 0o600)] {
+    for (file, mode) in [("", 0o700), ("data.key", 0o600)] {
         use std::os::unix::fs::PermissionsExt as _;
         assert_eq!(std::fs::metadata(data.join(file)).unwrap().permissions().mode() & 0o777, mode, "{file}");
     }

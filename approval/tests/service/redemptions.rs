@@ -1,10 +1,11 @@
 use std::collections::HashSet;
 
+use holdgate_approval::store::keys::Purpose;
 use holdgate_protocol::{
     Actor, Hash,
     gateway::RedemptionError,
     grant::{self, Expected},
-    jws::{Jwks, Keys},
+    jws::Keys,
 };
 use serde_json::json;
 
@@ -18,7 +19,7 @@ async fn the_grant_is_what_the_filter_expects() {
     assert_eq!(world.redeem(&hold, &ask, 7).await.error, Some(RedemptionError::NotApproved));
     world.sign_in("alice").await.decide(&hold, "approve").await;
     let token = world.redeem(&hold, &ask, 7).await.grant.unwrap();
-    let jwks: Jwks = serde_json::from_slice(&std::fs::read(world.path().join("grant.jwks.json")).unwrap()).unwrap();
+    let jwks = world.service.keys().published(Purpose::Grant, NOW);
     let expected = Expected {
         issuer: "holdgate-approval",
         group: "edge",

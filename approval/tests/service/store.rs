@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     database::{BROKEN, FORGERIES},
-    support::{NOW, World},
+    support::{NOW, World, data_keys},
 };
 
 struct Sql(&'static [&'static str]);
@@ -151,7 +151,7 @@ async fn captures_go_thirty_days_after_the_end_of_their_hold() {
         let mut connection = world.service.store.read().await.unwrap();
         let mut kept = Vec::new();
         for hold in [&early, &late, &open] {
-            kept.push(holds::captured(&mut connection, hold).await.unwrap().is_some());
+            kept.push(holds::captured(&mut connection, hold, &data_keys()).await.unwrap().is_some());
             assert!(holds::find(&mut connection, hold).await.unwrap().is_some(), "the hold stays");
         }
         kept

@@ -1,6 +1,6 @@
 //! One service in a folder of its own, and short ways to talk to it.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -12,9 +12,11 @@ use holdgate_approval::{
     directory::{Directory, Import},
     http::{App, routes},
     keys::ServiceKeys,
+    sealing::DataKeys,
     service::{
         Service, Settings,
         credentials::{AddCredential, Kind},
+        keys::Make,
     },
     store::{Command, Database, Statement, StoreError, Tx},
 };
@@ -70,6 +72,11 @@ impl Answer {
 
 pub fn authors() -> PrivateKey {
     PrivateKey::from_seed(&[3; 32])
+}
+
+/// The data key of every test.
+pub fn data_keys() -> Arc<DataKeys> {
+    Arc::new(DataKeys::parse(&b64url(&[5; 32]), "test").unwrap())
 }
 
 pub fn agent() -> Agent {
@@ -171,9 +178,17 @@ impl World {
     pub async fn with(settings: Settings) -> World {
         let folder = tempfile::tempdir().unwrap();
         let jwks = Jwks { keys: vec![authors().to_public_jwk()] };
-        ServiceKeys::create(folder.path(), &jwks).unwrap();
         let url = database::url(folder.path()).await;
         let store = Database::open(&url, true).await.unwrap();
+        let make = Make {
+            data: data_keys(),
+            identity: store.identity().await.unwrap(),
+            authors: jwks,
+            grant: PrivateKey::from_seed(&holdgate_approval::random::bytes().unwrap()),
+            ledger: PrivateKey::from_seed(&holdgate_approval::random::bytes().unwrap()),
+            now: NOW,
+        };
+        store.write(make).await.unwrap();
         let directory = Directory::parse(&DIRECTORY.replace("HASH", &format!("{:?}", cheap_hash()))).unwrap();
         store.write(Import { directory, now: NOW }).await.unwrap();
         for (kind, name) in [(Kind::Gateway, "edge"), (Kind::Gateway, "other"), (Kind::Publisher, "ci")] {
@@ -181,13 +196,13 @@ impl World {
             store.write(AddCredential { kind, name: name.into(), hash, now: NOW }).await.unwrap();
         }
         let (signed, policy) = policy(1, |_| {});
-        let world = World::on(folder, url, store, SetClock::at(NOW), policy, settings);
+        let world = World::on(folder, url, store, SetClock::at(NOW), policy, settings).await;
         let answer = world.publish(&signed, &world.policy.rev).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         world
     }
 
-    fn on(
+    pub async fn on(
         folder: tempfile::TempDir,
         url: String,
         store: Database,
@@ -195,7 +210,7 @@ impl World {
         policy: PolicyRef,
         settings: Settings,
     ) -> World {
-        let keys = ServiceKeys::load(folder.path()).unwrap();
+        let keys = ServiceKeys::load(&store, data_keys()).await.unwrap();
         let service = Service::new(store, Arc::new(clock.clone()), keys, "holdgate-approval", settings).unwrap();
         let (stop, stopping) = watch::channel(false);
         let app = App::new(service.clone(), false, stopping);
@@ -209,12 +224,12 @@ impl World {
         let settings = service.settings;
         drop(service);
         let store = Database::open(&url, false).await.unwrap();
-        World::on(folder, url, store, clock, policy, settings)
+        World::on(folder, url, store, clock, policy, settings).await
     }
 
     /// The public key of the ledger.
     pub fn ledger_keys(&self) -> Keys {
-        Keys::new(&Jwks { keys: vec![self.service.keys.ledger.to_public_jwk()] }).unwrap()
+        Keys::new(&Jwks { keys: vec![self.service.keys().ledger.to_public_jwk()] }).unwrap()
     }
 
     /// Runs statements past the service, in one transaction.
@@ -226,7 +241,7 @@ impl World {
     /// Another instance on the same database, with a clock of its own.
     pub async fn second(&self) -> World {
         let folder = tempfile::tempdir().unwrap();
-        for file in std::fs::read_dir(self.path()).unwrap().map(Result::unwrap) {
+        for file in std::fs::read_dir(self.folder.path()).unwrap().map(Result::unwrap) {
             let name = file.file_name().into_string().unwrap();
             if name.contains(".jwk") || name.ends_with(".key") {
                 std::fs::copy(file.path(), folder.path().join(name)).unwrap();
@@ -234,16 +249,12 @@ impl World {
         }
         let store = Database::open(&self.url, false).await.unwrap();
         let clock = SetClock::at(self.service.now());
-        World::on(folder, self.url.clone(), store, clock, self.policy.clone(), self.service.settings)
+        World::on(folder, self.url.clone(), store, clock, self.policy.clone(), self.service.settings).await
     }
 
     /// The number `n` that a query gives.
     pub async fn number(&self, sql: impl Into<Statement>) -> u64 {
         self.service.store.read().await.unwrap().one(sql, vec![]).await.unwrap().int("n").unwrap()
-    }
-
-    pub fn path(&self) -> &Path {
-        self.folder.path()
     }
 
     /// What a gateway sends for a request held by `rules`; `body` makes it another request.

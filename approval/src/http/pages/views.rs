@@ -369,6 +369,7 @@ fn summary(stage: &Stage, since: u64, now: u64) -> String {
                 Cause::Suspended => "its agent was suspended",
                 Cause::Authority => "those who approved it have not the authority any more",
                 Cause::Gateway => "its gateway was taken out of service",
+                Cause::Restored => "the service was restored from an older state",
             };
             format!("Cancelled {}: {why}.", distance(since, now))
         }
