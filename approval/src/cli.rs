@@ -24,6 +24,7 @@ use crate::{
     },
     http::{App, Listeners},
     keys::{read_authors, read_private},
+    notices::{Hooks, deliver::Couriers},
     oidc::{Config, Provider},
     random,
     service::{
@@ -33,6 +34,7 @@ use crate::{
         decide::check_reason,
         export::Export,
         ledger::LedgerError,
+        marks::{OUTCOME_AFTER, REMIND},
         suspend::{Resume, Suspend},
     },
     store::{Database, default_url, is_shared, ledger},
@@ -165,35 +167,56 @@ struct ExportTo {
 
 #[derive(Debug, Args)]
 struct Serve {
-    #[command(flatten)]
-    data: Data,
+    /// The data folder.
+    #[arg(long = "data", value_name = "DIR", env = "HOLDGATE_DATA")]
+    folder: PathBuf,
+    /// A YAML file with these options by their names: `people: 127.0.0.1:8001`. An argument counts before the environment,
+    /// and that before the file.
+    #[arg(long, value_name = "YAML", env = "HOLDGATE_CONFIG")]
+    config: Option<PathBuf>,
     /// Where gateways connect.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002", env = "HOLDGATE_GATEWAYS")]
     gateways: SocketAddr,
     /// Where people connect.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8001", env = "HOLDGATE_PEOPLE")]
     people: SocketAddr,
     /// The `iss` of grants, and the name of the ledger: one of its own for each service.
-    #[arg(long, default_value = ISSUER)]
+    #[arg(long, default_value = ISSUER, env = "HOLDGATE_ISSUER")]
     issuer: String,
     /// Give cookies `Secure` and the `__Host-` prefix: the console is behind TLS.
-    #[arg(long)]
+    #[arg(long, env = "HOLDGATE_SECURE_COOKIES")]
     secure_cookies: bool,
     /// The OpenID provider at which people sign in, and whose access tokens the API takes.
-    #[arg(long, value_name = "YAML")]
+    #[arg(long, value_name = "YAML", env = "HOLDGATE_OIDC")]
     oidc: Option<PathBuf>,
     /// The most holds: `agent.open` (100), `agent.hour` (200), `owner.open` (500), `owner.hour` (1000), `rule.open`
     /// (1000) and `rule.hour` (2000); the most tries that join them: `agent.joins` in an hour (3600) and `hold.waiting` at
     /// once (64). May be repeated.
-    #[arg(long, value_name = "NAME=NUMBER")]
+    #[arg(long, value_name = "NAME=NUMBER", value_delimiter = ',', env = "HOLDGATE_QUOTA")]
     quota: Vec<Setting>,
     /// For how many seconds the same request stays denied after a denial.
-    #[arg(long, value_name = "SECONDS", default_value_t = DENY_COOLDOWN)]
+    #[arg(long, value_name = "SECONDS", default_value_t = DENY_COOLDOWN, env = "HOLDGATE_DENY_COOLDOWN")]
     deny_cooldown: u64,
     /// How long is kept what is not kept for good: `captures` of requests after the end of their holds (30d), `attempts`
     /// (1d) and `audit` records (400d). May be repeated.
-    #[arg(long, value_name = "NAME=TIME")]
+    #[arg(long, value_name = "NAME=TIME", value_delimiter = ',', env = "HOLDGATE_KEEP")]
     keep: Vec<Kept>,
+    /// Who is told of what happens, by webhooks: a YAML file.
+    #[arg(long, value_name = "YAML", env = "HOLDGATE_NOTICES")]
+    notices: Option<PathBuf>,
+    /// Where people find the console, for the links of notices.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8001", env = "HOLDGATE_CONSOLE_URL")]
+    console_url: String,
+    /// After which share of the time for deciding a reminder is sent, in percent; 0 for never.
+    #[arg(long, value_name = "PERCENT", default_value_t = REMIND, env = "HOLDGATE_REMIND",
+          value_parser = clap::value_parser!(u64).range(0..100))]
+    remind: u64,
+    /// For how many seconds after the end of its grant the outcome of a request is waited for; then it is unknown.
+    #[arg(long, value_name = "SECONDS", default_value_t = OUTCOME_AFTER, env = "HOLDGATE_OUTCOME_AFTER")]
+    outcome_after: u64,
+    /// Where metrics are collected, without sign-in: an address of this machine, best.
+    #[arg(long, value_name = "ADDRESS", env = "HOLDGATE_METRICS")]
+    metrics: Option<SocketAddr>,
 }
 
 /// The default of `--issuer`.
@@ -203,6 +226,13 @@ const ISSUER: &str = "holdgate-approval";
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct CliError(String);
+
+impl CliError {
+    /// An error with this text.
+    pub fn new(what: String) -> Self {
+        CliError(what)
+    }
+}
 
 fn fail<T>(what: impl std::fmt::Display) -> Result<T, CliError> {
     Err(CliError(what.to_string()))
@@ -356,7 +386,14 @@ async fn export(to: ExportTo) -> Result<(), CliError> {
 }
 
 async fn listen(serve: Serve) -> Result<(), CliError> {
-    let data = &serve.data.folder;
+    let data = &serve.folder;
+    if let Some(config) = &serve.config {
+        tracing::info!(config = %config.display(), "settings were read");
+    }
+    let hooks = match &serve.notices {
+        Some(path) => Hooks::read(path, &serve.console_url).map_err(named)?,
+        None => Hooks::default(),
+    };
     let provider = serve.oidc.as_deref().map(|path| provider(path, serve.secure_cookies)).transpose()?;
     // Held until the end of the process, however it ends.
     let url = database_url(data);
@@ -365,9 +402,12 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
     let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
-    let settings = Settings { quotas, deny_cooldown: serve.deny_cooldown, retention, ..Settings::default() };
-    let service = Service::new(store, clock, keys, &serve.issuer, settings).map_err(named)?;
+    let Serve { deny_cooldown, remind, outcome_after, .. } = serve;
+    let settings = Settings { quotas, deny_cooldown, retention, remind, outcome_after, ..Settings::default() };
+    let service = Service::new(store, clock, keys, &serve.issuer, settings).map_err(named)?.with_notices(hooks);
+    let couriers = Couriers::new(service.clone()).map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;
+    let listeners = listeners.with_metrics(serve.metrics).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;
     let (stop, stopping) = watch::channel(false);
     tokio::spawn(async move {
@@ -379,11 +419,14 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
         let _ = stop.send(true);
     });
     println!("gateways http://{gateways}\npeople http://{people}");
+    if let Some(metrics) = listeners.metrics().map_err(named)? {
+        println!("metrics http://{metrics}");
+    }
     io::stdout().flush().map_err(named)?;
     tracing::info!(%gateways, "ready for gateways");
     tracing::info!(%people, "ready for people");
     let app = App::new(service, serve.secure_cookies, stopping);
-    listeners.serve(provider.into_iter().fold(app, App::with_provider)).await;
+    listeners.serve(provider.into_iter().fold(app, App::with_provider), couriers).await;
     Ok(())
 }
 

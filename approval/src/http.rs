@@ -2,6 +2,7 @@
 
 pub mod error;
 pub mod extract;
+pub mod figures;
 pub mod gateway;
 pub mod ledger;
 pub mod oidc;
@@ -18,7 +19,7 @@ use tokio::{net::TcpListener, sync::watch};
 
 use serve::{Limits, serve};
 
-use crate::{oidc::Provider, service::Service};
+use crate::{notices::deliver::Couriers, oidc::Provider, service::Service};
 
 /// How long requests that are under way may take after a stop was asked for.
 const GRACE: Duration = Duration::from_millis(1500);
@@ -28,6 +29,9 @@ const GATEWAYS: usize = 4096;
 
 /// Connections of people at once.
 const PEOPLE: usize = 512;
+
+/// Connections of those who collect metrics.
+const METRICS: usize = 16;
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -66,17 +70,29 @@ impl App {
 pub struct Listeners {
     gateways: TcpListener,
     people: TcpListener,
+    metrics: Option<TcpListener>,
+}
+
+async fn bound(address: SocketAddr) -> io::Result<TcpListener> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on `{address}`: {error}"));
+    TcpListener::bind(address).await.map_err(named)
 }
 
 impl Listeners {
     /// Binds both. The error names the address.
     pub async fn bind(gateways: SocketAddr, people: SocketAddr) -> Result<Self, io::Error> {
-        let bind = async |address: SocketAddr| {
-            let named =
-                |error: io::Error| io::Error::new(error.kind(), format!("cannot listen on `{address}`: {error}"));
-            TcpListener::bind(address).await.map_err(named)
-        };
-        Ok(Listeners { gateways: bind(gateways).await?, people: bind(people).await? })
+        Ok(Listeners { gateways: bound(gateways).await?, people: bound(people).await?, metrics: None })
+    }
+
+    /// Binds the one for metrics, too, where there is to be one.
+    pub async fn with_metrics(self, address: Option<SocketAddr>) -> io::Result<Self> {
+        let Some(address) = address else { return Ok(self) };
+        Ok(Listeners { metrics: Some(bound(address).await?), ..self })
+    }
+
+    /// The actual address for metrics.
+    pub fn metrics(&self) -> io::Result<Option<SocketAddr>> {
+        self.metrics.as_ref().map(TcpListener::local_addr).transpose()
     }
 
     /// The actual addresses: gateways, people.
@@ -85,22 +101,35 @@ impl Listeners {
     }
 
     /// Serves until the stop; then gives requests that are under way a moment to end.
-    pub async fn serve(self, app: App) {
+    pub async fn serve(self, app: App, couriers: Couriers) {
         let last = app.service.clone();
+        // They stop by themselves, and leave what they have not delivered to others.
+        let notices = tokio::spawn(couriers.run(app.stopping.clone()));
         let time = tokio::spawn(app.service.clone().keep_time());
         let news = tokio::spawn(app.service.store.clone().listen());
         let sealing = tokio::spawn(app.service.clone().keep_sealed());
         let gateways = serve(self.gateways, routes::gateways(app.clone()), Limits::of(GATEWAYS), app.stopping.clone());
         let people = serve(self.people, routes::people(app.clone()), Limits::of(PEOPLE), app.stopping.clone());
-        let both = async { tokio::join!(gateways, people) };
+        let metrics = async {
+            match self.metrics {
+                Some(listener) => {
+                    let router = routes::metrics(app.clone());
+                    serve(listener, router, Limits::of(METRICS), app.stopping.clone()).await;
+                }
+                None => drop(app.stopping.clone().wait_for(|stop| *stop).await),
+            }
+        };
+        let all = async { tokio::join!(gateways, people, metrics) };
         let late = async {
             app.stopped().await;
             tokio::time::sleep(GRACE).await;
         };
         tokio::select! {
-            _ = both => {}
+            _ = all => {}
             () = late => {}
         }
+        // The hooks are let go in one transaction each; a database that hangs keeps nobody.
+        let _ = tokio::time::timeout(GRACE, notices).await;
         time.abort();
         // What was told until the end is signed, too.
         match tokio::time::timeout(GRACE, last.keep_checkpoint(0)).await {

@@ -2,10 +2,13 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod directory;
 pub mod domain;
 pub mod http;
 pub mod keys;
+pub mod meters;
+pub mod notices;
 pub mod oidc;
 pub mod policy;
 pub mod random;

@@ -7,11 +7,15 @@ pub mod credentials;
 pub mod decide;
 pub mod expire;
 pub mod export;
+pub mod figures;
+pub mod follow;
 pub mod keys;
 pub mod ledger;
+pub mod marks;
 pub mod open;
 pub mod publish;
 pub mod read;
+pub mod ready;
 pub mod redeem;
 mod request_state;
 pub mod restored;
@@ -29,6 +33,7 @@ use crate::{
     clock::Clock,
     domain::{Accountability, Cause, Change, DecidedBy, Hold, Lasting, Quotas, Retention, Stage},
     keys::ServiceKeys,
+    notices::Hooks,
     store::{Connection, Database, StoreError, Tx, ledger::Event, people},
 };
 
@@ -40,6 +45,10 @@ pub struct Settings {
     pub deny_cooldown: u64,
     pub retention: Retention,
     pub lasting: Lasting,
+    /// After which share of the time for deciding those who can decide are reminded, in percent; 0: never.
+    pub remind: u64,
+    /// How long after the end of a grant an outcome that was not reported counts as unknown, in seconds.
+    pub outcome_after: u64,
 }
 
 /// Exports of the ledger at once: each reads all of it.
@@ -50,8 +59,14 @@ pub const DENY_COOLDOWN: u64 = 10 * 60;
 
 impl Default for Settings {
     fn default() -> Self {
-        let (quotas, retention, lasting) = Default::default();
-        Settings { quotas, deny_cooldown: DENY_COOLDOWN, retention, lasting }
+        Settings {
+            quotas: Quotas::default(),
+            deny_cooldown: DENY_COOLDOWN,
+            retention: Retention::default(),
+            lasting: Lasting::default(),
+            remind: marks::REMIND,
+            outcome_after: marks::OUTCOME_AFTER,
+        }
     }
 }
 
@@ -67,6 +82,9 @@ pub struct Service {
     pub sign_ins: Arc<accounts::SignIns>,
     /// How many exports of the ledger may be under way at once.
     exports: Arc<Semaphore>,
+    /// Who is told of what happens.
+    pub notices: Arc<Hooks>,
+    ready: Arc<ready::Checked>,
 }
 
 impl Service {
@@ -83,7 +101,14 @@ impl Service {
         }
         let (sign_ins, exports) = (Arc::new(accounts::SignIns::new()?), Arc::new(Semaphore::new(EXPORTS)));
         let keys = Arc::new(watch::Sender::new(Arc::new(keys)));
-        Ok(Service { store, clock, keys, issuer: issuer.into(), settings, sign_ins, exports })
+        let (notices, ready) = (Arc::default(), Arc::default());
+        Ok(Service { store, clock, keys, issuer: issuer.into(), settings, sign_ins, exports, notices, ready })
+    }
+
+    /// The same with hooks that are told of what happens.
+    #[must_use]
+    pub fn with_notices(self, hooks: Hooks) -> Self {
+        Service { notices: Arc::new(hooks), ..self }
     }
 
     /// The keys as they are known now; others are read within a second after a change.
@@ -138,6 +163,9 @@ async fn transitions(tx: &mut Tx, steps: &[Step], now: u64) -> Result<(), StoreE
             Stage::Cancelled(_) => "hold.cancelled",
             Stage::Used(_) => "hold.used",
         };
+        if matches!(change.stage, Stage::Approved(_) | Stage::Denied) {
+            tx.count_wait(now.saturating_sub(hold.opened_at));
+        }
         let (id, decided_by, data) = (hold.terms.id.as_str(), Some(change.decided_by), data.clone());
         tx.record(Event { time: now, kind, hold: Some(id), decided_by, data })?;
         if !matches!(change.stage, Stage::Used(_)) {

@@ -7,10 +7,13 @@ pub mod access;
 pub mod attempts;
 pub mod audit;
 pub mod feed;
+pub mod figures;
 pub mod holds;
 pub mod idempotency;
 pub mod keys;
 pub mod ledger;
+pub mod marks;
+pub mod notices;
 pub mod people;
 pub mod policy;
 mod postgres;
@@ -28,7 +31,7 @@ pub use sql::{Connection, Later, Row, Statement, Value};
 pub use tail::Tail;
 pub use writer::Tx;
 
-use crate::{policy::Published, sealing::SealError};
+use crate::{meters::Meters, policy::Published, sealing::SealError};
 
 /// A database. Both pass the same tests: all of `tests/service` runs on each.
 pub trait Store: Send + Sync + 'static {
@@ -86,6 +89,8 @@ pub enum StoreError {
     OwnTools,
     #[error("the transaction was lost; nothing that it wrote stays, unless the commit itself was what was cut off")]
     Lost,
+    #[error("what is counted cannot be set up: {0}")]
+    Meters(#[from] prometheus::Error),
     #[error("the writer has stopped")]
     Stopped,
     #[error("`{url}` is no database of this service; use `sqlite:FILE` or `postgres://USER@HOST/NAME`")]
@@ -116,6 +121,7 @@ pub struct Database {
 /// What readers and the writer of one process have in common.
 struct Shared {
     tail: Tail,
+    meters: Meters,
     policy: watch::Sender<Option<Arc<Published>>>,
 }
 
@@ -133,7 +139,8 @@ impl Database {
         ledger::complete(&*store, &mut connection).await?;
         let head = feed::head(&mut connection).await?;
         let policy = policy::in_force(&mut connection).await?.map(Arc::new);
-        let shared = Arc::new(Shared { tail: Tail::new(head), policy: watch::Sender::new(policy) });
+        let shared =
+            Arc::new(Shared { tail: Tail::new(head), meters: Meters::new()?, policy: watch::Sender::new(policy) });
         let (commands, queue) = mpsc::channel(QUEUE);
         tokio::spawn(writer::run(store.clone(), connection, queue, shared.clone()));
         Ok(Database { store, commands, shared })
@@ -165,6 +172,11 @@ impl Database {
     /// The newest items of the feed, and who waits for more.
     pub fn tail(&self) -> &Tail {
         &self.shared.tail
+    }
+
+    /// What this process counts.
+    pub fn meters(&self) -> &Meters {
+        &self.shared.meters
     }
 
     /// The policy in force.

@@ -13,7 +13,7 @@ use holdgate_protocol::{
     audit::{AuditAnswer, AuditBatch},
     gateway::{
         Detach, FeedPage, HoldAnswer, MAX_BATCH, MAX_HELD_BODY, MAX_OPEN_HOLD, OpenHold, Outcomes, RedemptionAnswers,
-        Redemptions, StateAnswer, TaskAnswer,
+        RedemptionError, Redemptions, StateAnswer, TaskAnswer,
     },
 };
 use serde::Deserialize;
@@ -87,6 +87,16 @@ pub async fn redeem(
         return Err(Failure::bad_request("`attempt` is base64url of 16 bytes"));
     }
     let items = app.service.redeem(&gateway.group, ask.items).await?;
+    for item in &items {
+        let result = item.error.map_or("granted", |error| match error {
+            RedemptionError::Used => "used",
+            RedemptionError::Expired => "expired",
+            RedemptionError::Denied => "denied",
+            RedemptionError::Cancelled => "cancelled",
+            RedemptionError::NotApproved => "not_approved",
+        });
+        app.service.store.meters().redemption(result);
+    }
     let granted = items.iter().filter(|item| item.grant.is_some()).count();
     tracing::info!(group = %gateway.group, granted, refused = items.len() - granted, "holds were redeemed");
     Ok(Json(RedemptionAnswers { items }))

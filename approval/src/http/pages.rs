@@ -1,5 +1,6 @@
 //! The reviewers' console: pages that work without a script.
 
+mod figures;
 mod views;
 
 use std::sync::Arc;
@@ -20,13 +21,14 @@ use super::{
     session::{self, SignedIn},
 };
 use crate::{
-    domain::Verdict,
+    domain::{Stage, Verdict},
     random,
     service::{
         decide::{DecideError, Item, check_reason},
         who::Who,
     },
 };
+pub use figures::figures;
 use views::{ErrorPage, FailedSignInPage, HoldPage, ListPage, RefusedPage, SignInPage, SignedInPage};
 
 /// Holds on one page of the list.
@@ -101,7 +103,7 @@ fn sign_in_path(next: &str) -> String {
 /// Whether a path is one of the console's own pages, so that a link cannot lead a person elsewhere after the sign-in.
 pub(super) fn own_page(path: &str) -> bool {
     let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
-    plain && (path == "/holds" || path.starts_with("/holds/")) && path.len() < 80
+    plain && (path == "/holds" || path == "/figures" || path.starts_with("/holds/")) && path.len() < 80
 }
 
 /// `GET /`
@@ -244,6 +246,9 @@ async fn hold_page(
 ) -> Result<Response, PageFailure> {
     let detail = app.service.detail(id, &signed.session).await?;
     let detail = detail.ok_or_else(|| Failure::not_found("there is no such hold"))?;
+    if matches!(detail.hold.stage, Stage::Pending(_)) {
+        app.service.note_view(id, &signed.session.person.id).await;
+    }
     let page = HoldPage::new(signed, detail, app.service.now()).with_problem(problem, reason);
     Ok(render(status, &page))
 }

@@ -22,7 +22,7 @@ use super::{
     session::{SignedIn, SignedWrite},
 };
 use crate::{
-    domain::{Hold, Verdict},
+    domain::{Hold, Stage, Verdict},
     service::{decide::Item, read::Detail},
     store::{
         audit::Gap,
@@ -193,6 +193,8 @@ pub struct HoldDetail {
     escalates_at: Option<u64>,
     /// Whether the reader has an approval that can be withdrawn.
     can_withdraw: bool,
+    /// `reported` or `unknown`; nothing while one may still come.
+    outcome: Option<&'static str>,
     /// Whether and why the reader cannot decide.
     hindrance: Option<String>,
 }
@@ -252,6 +254,7 @@ impl From<Detail> for HoldDetail {
             outcomes: detail.outcomes,
             escalates_at: hold.terms.requirement.escalates_at(hold.opened_at),
             can_withdraw: detail.can_withdraw,
+            outcome: detail.outcome,
             hindrance: detail.hindrance.map(|refusal| refusal.to_string()),
         }
     }
@@ -279,7 +282,11 @@ pub async fn detail(
     Path(id): Path<String>,
 ) -> Result<Json<HoldDetail>, Failure> {
     let detail = app.service.detail(&id, &signed.session).await?;
-    detail.map(|detail| Json(detail.into())).ok_or_else(|| Failure::not_found(format!("there is no hold `{id}`")))
+    let detail = detail.ok_or_else(|| Failure::not_found(format!("there is no hold `{id}`")))?;
+    if matches!(detail.hold.stage, Stage::Pending(_)) {
+        app.service.note_view(&id, &signed.session.person.id).await;
+    }
+    Ok(Json(detail.into()))
 }
 
 /// Body of `POST /api/holds/{id}/decisions`.

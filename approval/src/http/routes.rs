@@ -12,7 +12,7 @@ use axum::{
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
-use super::{App, error::Failure, gateway, ledger, oidc, pages, people, session};
+use super::{App, error::Failure, figures, gateway, ledger, oidc, pages, people, session};
 
 /// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -62,6 +62,7 @@ pub fn gateway_routes() -> Vec<Route> {
         on_get("/v1/bundles/{rev}", gateway::bundle),
         on_get("/v1/tasks/{hold}", gateway::task),
         on_get("/healthz", gateway::health),
+        on_get("/readyz", figures::ready),
     ]
 }
 
@@ -80,6 +81,7 @@ pub fn people_routes() -> Vec<Route> {
         on_limited("/holds/{id}/decisions", MAX_FORM, pages::decide),
         on_limited("/holds/{id}/revoke", MAX_FORM, pages::revoke),
         on_limited("/holds/{id}/withdraw", MAX_FORM, pages::withdraw),
+        on_get("/figures", pages::figures),
         on_get("/api/session", people::session),
         on_get("/api/holds", people::list),
         on_get("/api/holds/{id}", people::detail),
@@ -95,18 +97,24 @@ pub fn people_routes() -> Vec<Route> {
         on_get("/api/ledger/proof/inclusion", ledger::inclusion),
         on_get("/api/ledger/proof/consistency", ledger::consistency),
         on_get("/api/ledger/export", ledger::export),
+        on_get("/api/figures", figures::figures),
+        on_get("/api/notices", figures::notices),
         on_get("/api/bundles/current", people::current_bundle),
         on_put("/api/bundles/{rev}", people::publish),
         on_get("/openapi.yaml", openapi),
         on_get("/console.css", stylesheet),
         on_get("/console.js", script),
         on_get("/healthz", gateway::health),
+        on_get("/readyz", figures::ready),
     ]
 }
 
 /// The gateways' router.
 pub fn gateways(app: App) -> Router {
-    router(gateway_routes()).layer(DefaultBodyLimit::max(MAX_BODY)).with_state(app)
+    router(gateway_routes())
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(app.clone(), figures::count))
+        .with_state(app)
 }
 
 /// The people's router.
@@ -115,7 +123,13 @@ pub fn people(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(session::same_origin))
         .layer(middleware::from_fn(session::guard_answers))
+        .layer(middleware::from_fn_with_state(app.clone(), figures::count))
         .with_state(app)
+}
+
+/// The router of whoever collects metrics.
+pub fn metrics(app: App) -> Router {
+    router(vec![on_get("/metrics", figures::metrics), on_get("/healthz", gateway::health)]).with_state(app)
 }
 
 fn router(routes: Vec<Route>) -> Router<App> {

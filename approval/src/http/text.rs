@@ -58,6 +58,25 @@ pub fn line_with_rest(text: &str, rest: u64) -> Html {
     html
 }
 
+/// One line of text outside of HTML: what cannot be seen is shown as `\u{...}`, and what does not fit is left off.
+pub fn plain(text: &str, limit: usize) -> String {
+    let mut line = String::with_capacity(text.len().min(limit));
+    let mut marks = 0;
+    for c in text.chars() {
+        if line.len() + c.len_utf8() > limit {
+            line.push('…');
+            break;
+        }
+        marks = if is_mark(c) { marks + 1 } else { 0 };
+        if is_unseen(c) || marks > MARKS {
+            let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            line.push(c);
+        }
+    }
+    line
+}
+
 /// Text of several lines.
 pub fn lines(text: &str) -> Html {
     shown(text, MAX_TEXT, true)

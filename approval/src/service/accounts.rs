@@ -154,6 +154,20 @@ impl SignIns {
 impl Service {
     /// Signs a person in. An unknown person costs the same work as a wrong password.
     pub async fn sign_in(&self, person: &str, password: &str) -> Result<SignedIn, SignInError> {
+        let signed = self.sign_in_with(person, password).await;
+        if let Err(error) = &signed {
+            let reason = match error {
+                SignInError::Store(_) | SignInError::Random(_) => "failure",
+                SignInError::Wrong => "wrong",
+                SignInError::Wait(_) => "wait",
+                SignInError::Busy => "busy",
+            };
+            self.store.meters().sign_in_failed(reason);
+        }
+        signed
+    }
+
+    async fn sign_in_with(&self, person: &str, password: &str) -> Result<SignedIn, SignInError> {
         // No account has such a name or password, so nothing is to be counted or hashed.
         if person.len() > MAX_PERSON || password.len() > MAX_PASSWORD {
             return Err(SignInError::Wrong);

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::{Service, Step, ledger::CHECKPOINT_EVERY, open::KEYS_KEPT, transitions};
-use crate::store::{Command, StoreError, Tx, holds};
+use crate::{
+    notices::deliver::PATIENCE,
+    store::{Command, StoreError, Tx, holds},
+};
 
 /// Holds that end in one transaction, so that nobody waits long behind them.
 const BATCH: u32 = 250;
@@ -13,6 +16,9 @@ pub const FEED_KEPT: u64 = 100_000;
 
 /// How often is looked for what was kept long enough, in seconds.
 const FORGET_EVERY: u64 = 60 * 60;
+
+/// How long notices are kept, in seconds: 30 days.
+const NOTICES_KEPT: u64 = 30 * 24 * 60 * 60;
 
 /// Ends what is overdue; says how many.
 pub struct Expire {
@@ -73,6 +79,10 @@ enum Old {
     Audit,
     /// The numbers between them.
     Gaps,
+    /// Notices that were delivered or given up.
+    Notices,
+    /// Notices that nobody delivers any more.
+    Undelivered,
 }
 
 /// Deletes some of what is as old as `until` or older; says how many.
@@ -93,6 +103,8 @@ impl Command for Delete {
             Old::Attempts => tx.delete_attempts(until, limit).await,
             Old::Audit => tx.delete_batches(until, limit).await,
             Old::Gaps => tx.delete_gaps(until, limit).await,
+            Old::Notices => tx.delete_notices(until, limit).await,
+            Old::Undelivered => tx.give_up_deliveries(until, limit).await,
         }
     }
 }
@@ -130,6 +142,8 @@ impl Service {
         let attempts = self.delete(Old::Attempts, kept.attempts).await?;
         let batches = self.delete(Old::Audit, kept.audit).await?;
         self.delete(Old::Gaps, kept.audit).await?;
+        self.delete(Old::Undelivered, PATIENCE + FORGET_EVERY).await?;
+        self.delete(Old::Notices, NOTICES_KEPT).await?;
         if captures + batches > 0 {
             tracing::info!(captures, batches, attempts, "what was kept long enough was deleted");
         }
@@ -158,6 +172,12 @@ impl Service {
             second.tick().await;
             if let Err(error) = self.expire().await {
                 tracing::error!(%error, "overdue holds could not be ended");
+            }
+            if let Err(error) = self.look_at_marks().await {
+                tracing::error!(%error, "what is due could not be looked at");
+            }
+            if let Err(error) = self.follow().await {
+                tracing::error!(%error, "the ledger could not be followed");
             }
             if let Err(error) = self.store.look_around().await {
                 tracing::error!(%error, "what the command line wrote could not be looked for");

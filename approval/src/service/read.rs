@@ -44,6 +44,8 @@ pub struct Detail {
     pub missing: Vec<(String, u32)>,
     pub accountable: Accountability,
     pub outcomes: Vec<Outcome>,
+    /// `reported` or `unknown`; nothing while one may still come.
+    pub outcome: Option<&'static str>,
     /// Rule ids with the reason that the policy in force gives.
     pub rules: Vec<(String, Option<String>)>,
     /// Why the reader cannot decide at this moment.
@@ -174,6 +176,8 @@ impl Service {
         let published = self.store.policy();
         let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);
         let rules = hold.terms.rules.iter().map(|rule| (rule.id.clone(), reason(&rule.id))).collect();
+        let unknown = self.outcome_is_unknown(&hold.stage, outcomes.len());
+        let outcome = if unknown { Some("unknown") } else { (!outcomes.is_empty()).then_some("reported") };
         Ok(Some(Detail {
             hold,
             captured,
@@ -183,6 +187,7 @@ impl Service {
             missing,
             accountable,
             outcomes,
+            outcome,
             rules,
             hindrance,
             can_withdraw,

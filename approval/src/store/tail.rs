@@ -49,6 +49,11 @@ impl Tail {
         self.head.subscribe()
     }
 
+    /// How many wait for news at this moment.
+    pub fn listeners(&self) -> usize {
+        self.head.receiver_count()
+    }
+
     /// Items for a group after a number. `None`: that number is outside of what is kept here.
     pub fn page(&self, group: &str, after: u64, limit: usize) -> Option<FeedPage> {
         let kept = self.items.read().unwrap_or_else(PoisonError::into_inner);

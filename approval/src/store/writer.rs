@@ -2,8 +2,10 @@
 //! the commit. One commit for many commands is what carries thousands of holds that arrive at once.
 
 use std::{
+    collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::Arc,
+    time::Instant,
 };
 
 use holdgate_protocol::{
@@ -33,6 +35,10 @@ pub(super) struct Appended {
     pub(super) entries: Vec<ledger::Entry>,
     pub(super) nodes: Vec<(Node, Hash)>,
     pub(super) told: Vec<Told>,
+    /// How many entries of each kind were written.
+    kinds: BTreeMap<String, u64>,
+    /// How long holds that were decided had waited, in seconds.
+    waits: Vec<u64>,
     /// Up to which number the feed was forgotten.
     pub(super) pruned: u64,
 }
@@ -54,6 +60,11 @@ impl Tx {
     /// The newest number of the feed.
     pub fn seq(&self) -> u64 {
         self.head.feed
+    }
+
+    /// Counts a hold that was decided after so many seconds.
+    pub fn count_wait(&mut self, seconds: u64) {
+        self.appended.waits.push(seconds);
     }
 
     /// The policy in force inside this transaction.
@@ -133,6 +144,7 @@ pub(super) async fn run(
     let mut present = Some(Tx::new(connection, shared.policy.borrow().clone()));
     let mut jobs = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut jobs, BATCH).await > 0 {
+        let begun = Instant::now();
         let open = match present.take() {
             Some(tx) => Ok(tx),
             None => store.writer().await.map(|connection| Tx::new(connection, shared.policy.borrow().clone())),
@@ -149,6 +161,7 @@ pub(super) async fn run(
                 Err(error) => Err(error),
             },
         };
+        shared.meters.transaction(begun.elapsed());
         if let Err(error) = &committed {
             tracing::error!(%error, commands = jobs.len(), "a transaction was lost");
         }
@@ -161,7 +174,9 @@ pub(super) async fn run(
 
 /// Lets readers know what was committed.
 async fn told(shared: &Shared, tx: &mut Tx) {
-    let Appended { told, pruned, .. } = std::mem::take(&mut tx.appended);
+    let Appended { told, pruned, kinds, waits, .. } = std::mem::take(&mut tx.appended);
+    kinds.iter().for_each(|(kind, count)| shared.meters.event(kind, *count));
+    waits.into_iter().for_each(|seconds| shared.meters.decided(seconds));
     let known = told.first().map_or(tx.head.feed, |first| first.seq - 1);
     if known > shared.tail.head() {
         // Another process wrote in between.
@@ -206,8 +221,8 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
     }
     for job in jobs {
         let before = tx.head.clone();
-        let Appended { entries, nodes, told, .. } = &tx.appended;
-        let (entries, nodes, told) = (entries.len(), nodes.len(), told.len());
+        let Appended { entries, nodes, told, waits, .. } = &tx.appended;
+        let (entries, nodes, told, waits) = (entries.len(), nodes.len(), told.len(), waits.len());
         statement(tx, "SAVEPOINT command").await?;
         if !job.run(tx).await {
             statement(tx, "ROLLBACK TO command").await?;
@@ -215,6 +230,7 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
             tx.appended.entries.truncate(entries);
             tx.appended.nodes.truncate(nodes);
             tx.appended.told.truncate(told);
+            tx.appended.waits.truncate(waits);
         }
         statement(tx, "RELEASE command").await?;
     }
@@ -222,6 +238,9 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
 }
 
 async fn commit(store: &dyn Store, tx: &mut Tx) -> Result<(), StoreError> {
+    for entry in &tx.appended.entries {
+        *tx.appended.kinds.entry(entry.kind.clone()).or_default() += 1;
+    }
     tx.write_entries().await?;
     tx.write_told().await?;
     if !tx.appended.told.is_empty() {

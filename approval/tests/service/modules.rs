@@ -18,6 +18,8 @@ mod decisions;
 mod encryption;
 #[path = "feed.rs"]
 mod feed;
+#[path = "figures.rs"]
+mod figures;
 #[path = "holds.rs"]
 mod holds;
 #[path = "keys.rs"]
@@ -32,16 +34,24 @@ mod limits;
 mod load;
 #[path = "lots.rs"]
 mod lots;
+#[path = "marks.rs"]
+mod marks;
+#[path = "notices.rs"]
+mod notices;
 #[path = "oidc.rs"]
 mod oidc;
 #[path = "openapi.rs"]
 mod openapi;
+#[path = "operations.rs"]
+mod operations;
 #[path = "policy.rs"]
 mod policy;
 #[path = "process.rs"]
 mod process;
 #[path = "races.rs"]
 mod races;
+#[path = "receiver.rs"]
+mod receiver;
 #[path = "redemptions.rs"]
 mod redemptions;
 #[path = "retention.rs"]

@@ -62,7 +62,13 @@ async fn answers_have_the_members_that_the_document_requires() {
     let record = batch["records"][0].clone();
     let accepted = world.gateway("edge", "POST", "/v1/audit", &batch).await.json();
     let gaps = alice.get("/api/audit/gaps").await.json();
+    let figures = alice.get("/api/figures").await.json();
     let samples = [
+        ("HoldFigures", figures["holds"].clone()),
+        ("ReviewerFigures", figures["reviewers"][0].clone()),
+        ("RuleFigures", figures["rules"][0].clone()),
+        ("Figures", figures),
+        ("NoticeList", alice.get("/api/notices").await.json()),
         ("AuditBatch", batch),
         ("AuditRecord", record),
         ("AuditAnswer", accepted),

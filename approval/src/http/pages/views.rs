@@ -15,12 +15,12 @@ use crate::{
 
 /// Who reads the page.
 pub(super) struct Reader {
-    name: String,
-    csrf: String,
+    pub(super) name: String,
+    pub(super) csrf: String,
 }
 
 impl Reader {
-    fn new(signed: &SignedIn) -> Self {
+    pub(super) fn new(signed: &SignedIn) -> Self {
         Reader { name: signed.session.person.name.clone(), csrf: signed.csrf().unwrap_or_default() }
     }
 }

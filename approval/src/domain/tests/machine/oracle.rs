@@ -52,7 +52,7 @@ impl World {
                     Cause::Suspended => self.agent_suspended,
                     Cause::Policy => self.in_force != Some(self.hold.terms.requirement_hash),
                     Cause::Authority => !met,
-                    Cause::Gateway => false,
+                    Cause::Gateway | Cause::Restored => false,
                 };
                 assert!(why, "cancelled without a cause: {cause:?}");
                 self.see(cause.as_str());
