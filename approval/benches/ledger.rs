@@ -14,10 +14,12 @@ use std::{
 use holdgate_approval::{
     clock::SetClock,
     keys::ServiceKeys,
-    service::{Service, Settings},
+    sealing::DataKeys,
+    service::{Service, Settings, keys::Make},
     store::{Command, Database, StoreError, Tx, default_url, ledger::Event},
 };
 use holdgate_protocol::{
+    b64url,
     jws::{Jwks, Keys, PrivateKey},
     ledger::{Verifier, verify},
 };
@@ -45,10 +47,13 @@ async fn main() {
 
 async fn measure(name: &str, url: &str, folder: &Path, entries: u64) {
     let jwks = Jwks { keys: vec![PrivateKey::from_seed(&[1; 32]).to_public_jwk()] };
-    ServiceKeys::create(folder, &jwks).unwrap();
-    let keys = ServiceKeys::load(folder).unwrap();
-    let public = Keys::new(&Jwks { keys: vec![keys.ledger.to_public_jwk()] }).unwrap();
     let store = Database::open(url, true).await.unwrap();
+    let [grant, ledger] = [2, 3].map(|seed| PrivateKey::from_seed(&[seed; 32]));
+    let public = Keys::new(&Jwks { keys: vec![ledger.to_public_jwk()] }).unwrap();
+    let data = Arc::new(DataKeys::parse(&b64url(&[7; 32]), "bench").unwrap());
+    let identity = store.identity().await.unwrap();
+    store.write(Make { data: data.clone(), identity, authors: jwks, grant, ledger, now: NOW }).await.unwrap();
+    let keys = ServiceKeys::load(&store, data).await.unwrap();
     let clock = SetClock::at(NOW);
     let service = Service::new(store, Arc::new(clock.clone()), keys, "bench", Settings::default()).unwrap();
 

@@ -77,7 +77,7 @@ enum Task {
     /// After a restore: cancel all that was open, so that nothing is used twice, and let gateways take a new snapshot.
     Restored(Data),
     /// Serve gateways and people until SIGINT or SIGTERM.
-    Serve(Serve),
+    Serve(Box<Serve>),
 }
 
 #[derive(Debug, Args)]
@@ -263,7 +263,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
         Task::Authors(task) => keys::authors(task).await,
         Task::Backup(backup) => keys::backup(backup).await,
         Task::Restored(data) => keys::restored(&data.folder).await,
-        Task::Serve(serve) => listen(serve).await,
+        Task::Serve(serve) => listen(*serve).await,
     }
 }
 

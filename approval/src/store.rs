@@ -12,6 +12,7 @@ pub mod holds;
 pub mod idempotency;
 pub mod keys;
 pub mod ledger;
+pub mod list;
 pub mod marks;
 pub mod notices;
 pub mod people;

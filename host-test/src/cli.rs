@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::{
-    bench, bundles, check, check_envoy, diff, examples, explain,
+    approvals, bench, bundles, check, check_envoy, conformance, diff, examples, explain,
     failure::Failure,
     format, keys, ledger,
     output::{self, Format, Outcome},
@@ -112,6 +112,10 @@ enum Command {
     Ledger(ledger::Ledger),
     /// Hand a signed bundle to the approval service; HOLDGATE_PUBLISHER_CREDENTIAL holds the credential
     Publish(publish::Publish),
+    /// List, show and decide on what is held, as a reviewer; HOLDGATE_TOKEN or `sign-in` says who you are
+    Approvals(approvals::Approvals),
+    /// Check that a service answers gateways as the protocol says; HOLDGATE_GATEWAY_CREDENTIAL holds the credential
+    Conformance(conformance::Conformance),
     /// Print the completions of a shell
     Completions { shell: clap_complete::Shell },
 }
@@ -189,6 +193,8 @@ impl Command {
             Command::Verify { file, keys } => bundles::verify(&file, &keys),
             Command::Ledger(ledger) => ledger::run(&ledger),
             Command::Publish(publish) => publish::run(&publish),
+            Command::Approvals(approvals) => approvals::run(&approvals),
+            Command::Conformance(conformance) => conformance::run(&conformance),
             Command::Completions { shell } => completions(shell),
         }
     }

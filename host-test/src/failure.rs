@@ -24,7 +24,7 @@ pub(crate) enum Failure {
     Bundle { file: PathBuf, problem: BundleError },
     #[error("{}: {problem}", .file.display())]
     Load { file: PathBuf, problem: LoadError },
-    #[error("the service refused the bundle ({status}): {detail}")]
+    #[error("the service refused it ({status}): {detail}")]
     Refused { status: u16, detail: String },
     #[error("nothing is published, as you wished")]
     NotWanted,
@@ -93,10 +93,28 @@ pub(crate) enum Failure {
     SerialNotHigher { file: PathBuf, there: u64, serial: u64 },
     #[error("the highest serial is reached; start again under another id")]
     LastSerial,
+    #[error("set HOLDGATE_GATEWAY_CREDENTIAL to what `holdgate-approval gateway add` printed")]
+    NoGatewayCredential,
+    #[error("no check has a name that begins with `{0}`; `--list` tells the names")]
+    NoSuchCheck(String),
+    #[error("name the service by `--to URL` or by HOLDGATE_SERVICE")]
+    NoService,
+    #[error(
+        "you are not signed in, or not any more; use `holdgate approvals sign-in --person NAME`, or set HOLDGATE_TOKEN"
+    )]
+    NotSignedIn,
+    #[error("there is no place for the session: set HOME or XDG_STATE_HOME, or keep the token in HOLDGATE_TOKEN")]
+    NoStateFolder,
+    #[error("`{}` has sessions that others can read (mode {mode:03o}); run `chmod 600 {}`, and sign out if somebody may have read them", .path.display(), .path.display())]
+    OpenSession { path: PathBuf, mode: u32 },
+    #[error("`{}` is no id of a hold: it has letters, digits, `-` and `_`", .0.escape_debug())]
+    HoldId(String),
+    #[error("nothing is decided: there is no terminal to show the request on; look at it with `show` and add `--yes`")]
+    NobodyToDecide,
     #[error("set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed")]
     NoCredential,
     #[error(
-        "`{0}` is not `http://` on this machine: the credential does not cross a network in clear text; publish where the service runs, or through a tunnel that ends here"
+        "`{0}` is not `http://` on this machine: the credential does not cross a network in clear text; run this where the service runs, or through a tunnel that ends here"
     )]
     Address(String),
     #[error("`{url}` does not answer as it should: {problem}")]

@@ -1,11 +1,14 @@
 //! The `holdgate` command line: rule files written, checked, tested, explained and compared; keys and bundles.
 
+mod approvals;
 mod bench;
 mod bundles;
 mod changes;
 mod check;
 mod check_envoy;
 mod cli;
+mod client;
+mod conformance;
 mod diff;
 mod examples;
 mod explain;

@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use holdgate_protocol::shown::{MAX_MARKS, is_mark, is_unseen};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -59,7 +60,7 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     pub(crate) fn new(report: &(impl fmt::Display + Serialize), exit: Exit) -> Result<Self, Failure> {
-        let mut json = serde_json::to_string(report).map_err(Failure::Encode)?;
+        let mut json = plain(serde_json::to_string(report).map_err(Failure::Encode)?);
         json.push('\n');
         Ok(Outcome { exit, text: report.to_string(), json, foreign: None })
     }
@@ -102,6 +103,24 @@ pub(crate) fn show(result: Result<Outcome, Failure>, format: Format) -> ExitCode
     }
 }
 
+/// The same JSON with escapes for characters that a terminal could act on: such ones stand in strings only.
+fn plain(json: String) -> String {
+    if !json.contains(is_unseen) {
+        return json;
+    }
+    let mut out = String::with_capacity(json.len() + 64);
+    for character in json.chars() {
+        if is_unseen(character) {
+            let mut units = [0; 2];
+            let units = character.encode_utf16(&mut units).iter();
+            out.extend(units.map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
 /// A text of somebody else for a terminal: on one line, cut where it is long, and without characters that play tricks.
 pub(crate) fn printable(text: &str) -> String {
     match text.char_indices().nth(LONG_TEXT).and_then(|(end, _)| text.get(..end)) {
@@ -113,9 +132,10 @@ pub(crate) fn printable(text: &str) -> String {
 /// The same of a text whose length is known to be bounded.
 pub(crate) fn escaped(text: &str) -> String {
     let mut shown = String::new();
+    let mut marks = 0;
     for character in text.chars() {
-        let hidden = character.is_control()
-            || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        marks = if is_mark(character) { marks + 1 } else { 0 };
+        let hidden = is_unseen(character) || marks > MAX_MARKS;
         if hidden { shown.extend(character.escape_unicode()) } else { shown.push(character) }
     }
     shown

@@ -4,22 +4,25 @@ use std::{
     fmt,
     io::{self, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use holdgate_authoring::Budget;
-use holdgate_protocol::{
-    bundle::{PolicyRef, SignedBundle},
-    gateway::ErrorAnswer,
-};
+use holdgate_protocol::bundle::{PolicyRef, SignedBundle};
+use hyper::Method;
 use serde::Serialize;
 
-use crate::{bundles, changes::Changes, diff::Meaning, failure::Failure, files, output::Outcome};
+use crate::{
+    bundles,
+    changes::Changes,
+    client::{Ask, Blocking, Client},
+    diff::Meaning,
+    failure::Failure,
+    files,
+    output::Outcome,
+};
 
 /// The environment variable with the publisher's credential.
 const CREDENTIAL: &str = "HOLDGATE_PUBLISHER_CREDENTIAL";
-
-const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The arguments of `holdgate publish`.
 #[derive(clap::Args)]
@@ -88,7 +91,8 @@ pub(crate) fn run(arguments: &Publish) -> Result<Outcome, Failure> {
     let signed = bundles::read_signed(file)?;
     let (policy, new) = bundles::content(file, &signed)?;
     let credential = std::env::var(CREDENTIAL).ok().filter(|credential| !credential.is_empty());
-    let service = Service::new(to, credential.ok_or(Failure::NoCredential)?)?;
+    let client = Client::new(to)?.with_credential(credential.ok_or(Failure::NoCredential)?);
+    let service = Service(Blocking::new(client)?);
     let before = service.in_force()?;
     let (before, changes, meaning) = match before {
         Some(in_force) => {
@@ -122,80 +126,26 @@ fn confirm(preview: &str) -> Result<(), Failure> {
 }
 
 /// The approval service as a publisher sees it.
-struct Service<'a> {
-    to: &'a str,
-    agent: ureq::Agent,
-    credential: String,
-}
+struct Service(Blocking);
 
-impl<'a> Service<'a> {
-    fn new(to: &'a str, credential: String) -> Result<Self, Failure> {
-        if !is_on_this_machine(to) {
-            return Err(Failure::Address(to.to_owned()));
-        }
-        let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(TIMEOUT))
-            .http_status_as_error(false)
-            // The credential goes to the address that was named, and nowhere else.
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .proxy(None)
-            .build()
-            .new_agent();
-        Ok(Service { to, agent, credential: format!("Bearer {credential}") })
-    }
-
-    fn url(&self, name: &str) -> String {
-        format!("{}/api/bundles/{name}", self.to.trim_end_matches('/'))
-    }
-
-    fn unreachable(&self, problem: impl fmt::Display) -> Failure {
-        Failure::Unreachable { url: self.to.to_owned(), problem: problem.to_string() }
-    }
-
+impl Service {
     /// The bundle in force; `None` if nothing was published yet.
     fn in_force(&self) -> Result<Option<SignedBundle>, Failure> {
-        let request = self.agent.get(self.url("current")).header("authorization", &self.credential);
-        let mut answer = request.call().map_err(|error| self.unreachable(error))?;
-        match answer.status().as_u16() {
-            200 => {
-                let body = answer.body_mut().read_to_vec().map_err(|error| self.unreachable(error))?;
-                serde_json::from_slice(&body).map(Some).map_err(|error| self.unreachable(error))
-            }
+        let answer = self.0.send(Ask::get("/api/bundles/current"))?;
+        match answer.status {
+            200 => self.0.read(&answer).map(Some),
             404 => Ok(None),
-            status => Err(self.refusal(status, &mut answer)),
+            _ => Err(self.0.refusal(&answer)),
         }
     }
 
     /// Whether the revision is new to the service.
     fn publish(&self, policy: &PolicyRef, content: Vec<u8>) -> Result<bool, Failure> {
-        let request = self.agent.put(self.url(&policy.rev.to_string())).header("authorization", &self.credential);
-        let answer = request.header("content-type", "application/json").send(content);
-        let mut answer = answer.map_err(|error| self.unreachable(error))?;
-        match answer.status().as_u16() {
+        let answer = self.0.send(Ask::new(Method::PUT, format!("/api/bundles/{}", policy.rev)).json(content))?;
+        match answer.status {
             200 => Ok(false),
             201 => Ok(true),
-            status => Err(self.refusal(status, &mut answer)),
+            _ => Err(self.0.refusal(&answer)),
         }
     }
-
-    fn refusal(&self, status: u16, answer: &mut ureq::http::Response<ureq::Body>) -> Failure {
-        let body = answer.body_mut().read_to_vec().unwrap_or_default();
-        match serde_json::from_slice::<ErrorAnswer>(&body) {
-            Ok(ErrorAnswer { detail, .. }) if (400..500).contains(&status) => Failure::Refused { status, detail },
-            _ => self.unreachable(format!("it answered with status {status}")),
-        }
-    }
-}
-
-/// Whether an address is `http://` and loopback. The credential does not cross a network in clear text.
-fn is_on_this_machine(address: &str) -> bool {
-    let Some(rest) = address.strip_prefix("http://") else { return false };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => host,
-        _ => authority,
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }

@@ -9,6 +9,7 @@ pub mod http;
 pub mod identity;
 pub mod key_server;
 pub mod reviewer;
+pub mod service;
 pub mod signer;
 pub mod stack;
 pub mod tamper;

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use holdgate_protocol::gateway::{ErrorAnswer, QuotaAnswer};
+use serde::Serialize;
 
 use crate::{
     domain::Refusal,
@@ -17,6 +17,9 @@ use crate::{
     store::StoreError,
 };
 
+/// The media type of problem details.
+const MEDIA_TYPE: &str = "application/problem+json";
+
 /// The word of an answer of the sign-in provider that this browser did not ask for.
 pub const NOT_ASKED: &str = "sign_in_not_asked";
 
@@ -26,13 +29,15 @@ pub struct Failure {
     pub status: StatusCode,
     pub error: &'static str,
     pub detail: String,
-    /// The name of the limit that is reached, and after how many seconds to try again.
-    pub quota: Option<(&'static str, u64)>,
+    /// After how many seconds to try again.
+    pub retry_after: Option<u64>,
+    /// The name of the limit that is reached.
+    pub limit: Option<&'static str>,
 }
 
 impl Failure {
     pub fn new(status: StatusCode, error: &'static str, detail: impl ToString) -> Self {
-        Failure { status, error, detail: detail.to_string(), quota: None }
+        Failure { status, error, detail: detail.to_string(), retry_after: None, limit: None }
     }
 
     pub fn bad_request(detail: impl ToString) -> Self {
@@ -60,20 +65,59 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let unauthorized = self.status == StatusCode::UNAUTHORIZED;
-        let (error, detail) = (self.error.to_owned(), self.detail);
-        let mut response = match self.quota {
-            None => (self.status, Json(ErrorAnswer { error, detail })).into_response(),
-            Some((limit, retry_after)) => {
-                let body = QuotaAnswer { error, detail, limit: limit.to_owned(), retry_after };
-                (self.status, [(header::RETRY_AFTER, retry_after.to_string())], Json(body)).into_response()
-            }
+        let Failure { status, error, detail, retry_after, limit } = self;
+        let problem = Problem {
+            kind: format!("urn:holdgate:problem:{error}"),
+            title: title(error),
+            status: status.as_u16(),
+            detail: sentence(detail),
+            error,
+            limit,
+            retry_after: limit.and(retry_after),
         };
-        if unauthorized {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let mut response = (status, Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }
+}
+
+/// Problem details (RFC 9457). `error` is the last part of `type`, for readers that look for a word.
+#[derive(Serialize)]
+struct Problem {
+    #[serde(rename = "type")]
+    kind: String,
+    /// The same for all problems of a type.
+    title: String,
+    status: u16,
+    detail: String,
+    error: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
+}
+
+/// `unknown_rule` as `Unknown rule`.
+fn title(word: &str) -> String {
+    let mut title = word.replace('_', " ");
+    title.get_mut(..1).map(str::make_ascii_uppercase);
+    title
+}
+
+/// A message as a sentence.
+fn sentence(mut text: String) -> String {
+    text.get_mut(..1).map(str::make_ascii_uppercase);
+    if !text.ends_with(['.', '?', '!']) {
+        text.push('.');
+    }
+    text
 }
 
 impl From<StoreError> for Failure {
@@ -107,7 +151,7 @@ impl From<OpenError> for Failure {
             OpenError::KeyReused => (StatusCode::CONFLICT, "idempotency_conflict"),
             OpenError::Quota { limit, retry_after } => {
                 let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "quota", &error);
-                return Failure { quota: Some((limit.as_str(), *retry_after)), ..failure };
+                return Failure { limit: Some(limit.as_str()), retry_after: Some(*retry_after), ..failure };
             }
         };
         Failure::new(status, word, error)
@@ -161,6 +205,7 @@ impl From<DecideError> for Failure {
             DecideError::SessionEnded => return Failure::unauthorized(error),
             DecideError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             DecideError::NotPending(_) => (StatusCode::CONFLICT, "not_open"),
+            DecideError::OtherRequest => (StatusCode::CONFLICT, "other_request"),
             DecideError::ReasonTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "reason_too_long"),
             DecideError::Refused(refusal) => refused(refusal),
         };
@@ -192,7 +237,10 @@ impl From<SignInError> for Failure {
             SignInError::Random(error) => Failure::internal(error),
             SignInError::Wrong => Failure::new(StatusCode::FORBIDDEN, "wrong_sign_in", error),
             SignInError::Busy => Failure::new(StatusCode::SERVICE_UNAVAILABLE, "busy", error),
-            SignInError::Wait(_) => Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", error),
+            SignInError::Wait(seconds) => {
+                let failure = Failure::new(StatusCode::TOO_MANY_REQUESTS, "too_many_sign_ins", &error);
+                Failure { retry_after: Some(*seconds), ..failure }
+            }
         }
     }
 }

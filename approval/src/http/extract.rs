@@ -3,7 +3,7 @@
 use axum::{
     body::Bytes,
     extract::{
-        FromRequest, FromRequestParts, Query, Request,
+        FromRequest, FromRequestParts, Path, Query, Request,
         rejection::{BytesRejection, FormRejection},
     },
     http::{HeaderMap, StatusCode, header, request::Parts},
@@ -34,7 +34,7 @@ impl FromRequest<App> for FormFields {
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Failure> {
         let form = axum::Form::<Vec<(String, String)>>::from_request(request, app).await;
-        let unread = |error: FormRejection| Failure::new(error.status(), "malformed", error.body_text());
+        let unread = |error: FormRejection| refused(error.status(), error.body_text());
         form.map(|axum::Form(fields)| FormFields(fields)).map_err(unread)
     }
 }
@@ -60,6 +60,18 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
         let query = Query::<T>::from_request_parts(parts, app).await;
         query.map(|Query(value)| Params(value)).map_err(|error| Failure::bad_request(error.body_text()))
+    }
+}
+
+/// The one name in a path.
+pub struct Name(pub String);
+
+impl FromRequestParts<App> for Name {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        let name = Path::<String>::from_request_parts(parts, app).await;
+        name.map(|Path(name)| Name(name)).map_err(|error| Failure::bad_request(error.body_text()))
     }
 }
 
@@ -111,6 +123,15 @@ fn bearer_hash(headers: &HeaderMap) -> Option<Hash> {
 }
 
 fn unread(rejection: &BytesRejection) -> Failure {
-    let word = if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE { "too_large" } else { "malformed" };
-    Failure::new(rejection.status(), word, rejection.body_text())
+    refused(rejection.status(), rejection.body_text())
+}
+
+/// A body that was refused before it was looked into.
+fn refused(status: StatusCode, detail: String) -> Failure {
+    let word = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => "unsupported_media_type",
+        _ => "malformed",
+    };
+    Failure::new(status, word, detail)
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use super::{
     App,
     error::Failure,
-    extract::{Body, Gateway, Params},
+    extract::{Body, Gateway, Name, Params},
 };
 use crate::{
     service::{
@@ -169,7 +169,7 @@ pub async fn keys(_gateway: Gateway, State(app): State<App>) -> Result<Json<Valu
 }
 
 /// `GET /v1/bundles/{rev}`
-pub async fn bundle(_gateway: Gateway, State(app): State<App>, Path(rev): Path<String>) -> Result<Response, Failure> {
+pub async fn bundle(_gateway: Gateway, State(app): State<App>, Name(rev): Name) -> Result<Response, Failure> {
     let unknown = || Failure::not_found(format!("no bundle has the revision `{rev}`"));
     let hash: Hash = rev.parse().map_err(|_| unknown())?;
     let mut connection = app.service.store.read().await?;
@@ -189,7 +189,7 @@ pub struct TaskParams {
 pub async fn task(
     gateway: Gateway,
     State(app): State<App>,
-    Path(hold): Path<String>,
+    Name(hold): Name,
     Params(ask): Params<TaskParams>,
 ) -> Result<Json<TaskAnswer>, Failure> {
     let agent: Hash = ask.agent.parse().map_err(|error| Failure::bad_request(format!("`agent`: {error}")))?;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts, Path, State},
+    extract::{FromRequestParts, State},
     http::{HeaderMap, StatusCode, header, request::Parts},
     response::{Html, IntoResponse, Redirect, Response},
 };
@@ -16,8 +16,8 @@ use holdgate_protocol::gateway::HoldState;
 use super::{
     App,
     error::Failure,
-    extract::{FormFields, Params},
-    people::{ListParams, check_count, next_page, place},
+    extract::{FormFields, Name, Params},
+    people::{ListParams, check_count, cursor, place},
     session::{self, SignedIn},
 };
 use crate::{
@@ -221,18 +221,15 @@ pub async fn list(
     let state = ask.state.unwrap_or(HoldState::Pending);
     let limit = ask.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let after = ask.after.as_deref().map(place).transpose()?;
-    let (listed, total) = app.service.list(state, after.as_ref(), limit).await?;
-    let next = next_page(&listed, limit);
-    let page = ListPage::new(&signed, state, listed, total, app.service.now()).paged(after.is_some(), next, limit);
+    let list = app.service.list(state, &ask.filter(), after.as_ref(), limit).await?;
+    let next = list.next.as_ref().map(cursor);
+    let page = ListPage::new(&signed, state, list.lines, list.total, app.service.now());
+    let page = page.paged(after.is_some(), next, limit);
     Ok(render(StatusCode::OK, &page))
 }
 
 /// `GET /holds/{id}`
-pub async fn detail(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Response, PageFailure> {
+pub async fn detail(Visitor(signed): Visitor, State(app): State<App>, Name(id): Name) -> Result<Response, PageFailure> {
     hold_page(&app, &signed, &id, StatusCode::OK, None, "").await
 }
 
@@ -269,12 +266,12 @@ fn code(form: &FormFields) -> Option<Arc<str>> {
 pub async fn decide(
     Visitor(signed): Visitor,
     State(app): State<App>,
-    Path(id): Path<String>,
+    Name(id): Name,
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
-    let item =
-        Item { hold: id.clone(), verdict: verdict(&form)?, reason: form.text("reason").into(), code: code(&form) };
+    let (reason, code) = (form.text("reason").into(), code(&form));
+    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason, code, digest: None };
     let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     match answers.pop() {
         Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
@@ -286,7 +283,7 @@ pub async fn decide(
 pub async fn revoke(
     Visitor(signed): Visitor,
     State(app): State<App>,
-    Path(id): Path<String>,
+    Name(id): Name,
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
@@ -300,7 +297,7 @@ pub async fn revoke(
 pub async fn withdraw(
     Visitor(signed): Visitor,
     State(app): State<App>,
-    Path(id): Path<String>,
+    Name(id): Name,
     form: FormFields,
 ) -> Result<Response, PageFailure> {
     signed.check_csrf(form.text("csrf"))?;
@@ -337,7 +334,7 @@ pub async fn decide_many(
     check_count(form.all("hold").count())?;
     check_reason(form.text("reason"))?;
     let (verdict, reason): (_, Arc<str>) = (verdict(&form)?, form.text("reason").into());
-    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone(), code: None };
+    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone(), code: None, digest: None };
     let items: Vec<Item> = form.all("hold").map(item).collect();
     if items.is_empty() {
         return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());

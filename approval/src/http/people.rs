@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -18,16 +18,19 @@ use serde::{Deserialize, Serialize};
 use super::{
     App,
     error::Failure,
-    extract::{Body, Params, Publisher},
+    extract::{Body, Name, Params, Publisher},
     session::{SignedIn, SignedWrite},
 };
 use crate::{
     domain::{Hold, Stage, Verdict},
-    service::{decide::Item, read::Detail},
+    service::{
+        decide::Item,
+        read::{Detail, Line},
+    },
     store::{
         audit::Gap,
-        holds::{Listed, Place},
-        people::Via,
+        list::{Filter, Place},
+        people::{Session, Via},
         policy,
     },
 };
@@ -71,22 +74,85 @@ pub async fn session(signed: SignedIn) -> Json<SessionAnswer> {
     })
 }
 
+/// Body of `POST /api/sessions`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SignInBody {
+    person: String,
+    password: String,
+}
+
+/// Answer of `POST /api/sessions`: the token is told once.
+#[derive(Serialize)]
+pub struct StartedSession {
+    token: String,
+    person: String,
+    name: String,
+    signed_in_at: u64,
+    expires_at: u64,
+}
+
+/// `POST /api/sessions`, for those who carry their session themselves: nothing of it becomes a cookie.
+pub async fn sign_in(
+    State(app): State<App>,
+    Body(body): Body<SignInBody>,
+) -> Result<(StatusCode, Json<StartedSession>), Failure> {
+    let signed = app.service.sign_in(body.person.trim(), &body.password).await.inspect_err(|error| {
+        tracing::warn!(%error, "a sign-in failed");
+    })?;
+    let Session { person, signed_in_at, expires_at, .. } = signed.session;
+    tracing::info!(person = %person.id, "a person signed in");
+    let (token, name) = (signed.token, person.name);
+    Ok((StatusCode::CREATED, Json(StartedSession { token, person: person.id, name, signed_in_at, expires_at })))
+}
+
+/// `DELETE /api/sessions/current`
+pub async fn sign_out(SignedWrite(signed): SignedWrite, State(app): State<App>) -> Result<StatusCode, Failure> {
+    app.service.sign_out(&signed.who).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
 /// Query of a list of holds.
 #[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ListParams {
     pub state: Option<HoldState>,
     pub limit: Option<u32>,
     /// What the page before gave as `next`.
     pub after: Option<String>,
+    rule: Option<String>,
+    iss: Option<String>,
+    sub: Option<String>,
+    group: Option<String>,
+    method: Option<String>,
+    path: Option<String>,
+    opened_after: Option<u64>,
+    opened_before: Option<u64>,
+}
+
+impl ListParams {
+    /// What narrows the list.
+    pub fn filter(&self) -> Filter {
+        Filter {
+            rule: self.rule.clone(),
+            iss: self.iss.clone(),
+            sub: self.sub.clone(),
+            group: self.group.clone(),
+            method: self.method.clone(),
+            path: self.path.clone(),
+            opened_after: self.opened_after,
+            opened_before: self.opened_before,
+        }
+    }
 }
 
 /// A page of holds.
 #[derive(Serialize)]
 pub struct HoldList {
     items: Vec<HoldLine>,
-    /// What to give as `after` for the next page.
+    /// What to give as `after` for the next page, where there may be more; a page may be empty though there are.
     next: Option<String>,
-    /// All holds in this state.
+    /// All holds in this state, whatever narrows the list.
     total: u64,
 }
 
@@ -110,15 +176,18 @@ pub struct HoldLine {
     query_rest: u64,
     /// On whose behalf the request is made.
     principal: Option<String>,
+    /// What is missing until it is approved, while it is pending.
+    missing: Vec<Missing>,
 }
 
-impl From<Listed> for HoldLine {
-    fn from(listed: Listed) -> Self {
+impl From<Line> for HoldLine {
+    fn from(Line { listed, missing }: Line) -> Self {
         let hold = listed.hold;
         let (query, query_rest) = listed.query.map_or((None, 0), |query| (Some(query.text), query.rest));
         HoldLine {
             query,
             query_rest,
+            missing: missing.into_iter().map(|(role, approvals)| Missing { role, approvals }).collect(),
             principal: hold.terms.agent.principal().map(ToOwned::to_owned),
             state: hold.stage.state(),
             cause: hold.stage.cause().map(|cause| cause.as_str()),
@@ -144,19 +213,17 @@ pub async fn list(
     let limit = ask.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let after = ask.after.as_deref().map(place).transpose()?;
     let state = ask.state.unwrap_or(HoldState::Pending);
-    let (listed, total) = app.service.list(state, after.as_ref(), limit).await?;
-    let next = next_page(&listed, limit);
-    Ok(Json(HoldList { items: listed.into_iter().map(HoldLine::from).collect(), next, total }))
+    let list = app.service.list(state, &ask.filter(), after.as_ref(), limit).await?;
+    let next = list.next.as_ref().map(cursor);
+    Ok(Json(HoldList { items: list.lines.into_iter().map(HoldLine::from).collect(), next, total: list.total }))
 }
 
-/// Where a list goes on behind this page, if the page is full.
-pub fn next_page(listed: &[Listed], limit: u32) -> Option<String> {
-    let full = u32::try_from(listed.len()).is_ok_and(|count| count >= limit);
-    let last = listed.last().filter(|_| full)?;
-    Some(format!("{}.{}", last.place.deadline, last.place.id))
+/// Where a list goes on, as a text.
+pub fn cursor(place: &Place) -> String {
+    format!("{}.{}", place.deadline, place.id)
 }
 
-/// Reads what [`next_page`] wrote.
+/// Reads what [`cursor`] wrote.
 pub fn place(text: &str) -> Result<Place, Failure> {
     let parts = text.split_once('.').and_then(|(deadline, id)| Some((deadline.parse().ok()?, id.to_owned())));
     let (deadline, id) = parts.ok_or_else(|| Failure::bad_request("`after` is not the `next` of a page"))?;
@@ -276,11 +343,7 @@ fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
 }
 
 /// `GET /api/holds/{id}`
-pub async fn detail(
-    signed: SignedIn,
-    State(app): State<App>,
-    Path(id): Path<String>,
-) -> Result<Json<HoldDetail>, Failure> {
+pub async fn detail(signed: SignedIn, State(app): State<App>, Name(id): Name) -> Result<Json<HoldDetail>, Failure> {
     let detail = app.service.detail(&id, &signed.session).await?;
     let detail = detail.ok_or_else(|| Failure::not_found(format!("there is no hold `{id}`")))?;
     if matches!(detail.hold.stage, Stage::Pending(_)) {
@@ -297,6 +360,8 @@ pub struct DecisionBody {
     #[serde(default)]
     reason: String,
     code: Option<Arc<str>>,
+    /// The digest of the request that the reviewer saw.
+    digest: Option<Hash>,
 }
 
 /// What became of a hold.
@@ -322,10 +387,11 @@ impl Decided {
 pub async fn decide(
     SignedWrite(signed): SignedWrite,
     State(app): State<App>,
-    Path(hold): Path<String>,
+    Name(hold): Name,
     Body(body): Body<DecisionBody>,
 ) -> Result<Json<Decided>, Failure> {
-    let item = Item { hold, verdict: body.verdict, reason: body.reason.into(), code: body.code };
+    let DecisionBody { verdict, reason, code, digest } = body;
+    let item = Item { hold, verdict, reason: reason.into(), code, digest };
     let mut answers = app.service.decide(&signed.who, vec![item]).await?;
     let answer = answers.pop().ok_or_else(|| Failure::bad_request("nothing was decided"))?;
     Ok(Json(Decided::new(answer?)))
@@ -346,6 +412,7 @@ struct DecisionItem {
     #[serde(default)]
     reason: String,
     code: Option<Arc<str>>,
+    digest: Option<Hash>,
 }
 
 /// Answer of `POST /api/decisions`, in the order of the question.
@@ -362,8 +429,8 @@ pub async fn decide_many(
 ) -> Result<Json<DecisionsAnswer>, Failure> {
     check_count(body.items.len())?;
     let item = |item: DecisionItem| {
-        let DecisionItem { hold, verdict, reason, code } = item;
-        Item { hold, verdict, reason: reason.into(), code }
+        let DecisionItem { hold, verdict, reason, code, digest } = item;
+        Item { hold, verdict, reason: reason.into(), code, digest }
     };
     let items: Vec<Item> = body.items.into_iter().map(item).collect();
     let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
@@ -399,7 +466,7 @@ pub struct TakeBackBody {
 pub async fn revoke(
     SignedWrite(signed): SignedWrite,
     State(app): State<App>,
-    Path(hold): Path<String>,
+    Name(hold): Name,
     Body(body): Body<TakeBackBody>,
 ) -> Result<Json<Decided>, Failure> {
     Ok(Json(Decided::new(app.service.revoke(&signed.who, &hold, &body.reason).await?)))
@@ -409,7 +476,7 @@ pub async fn revoke(
 pub async fn withdraw(
     SignedWrite(signed): SignedWrite,
     State(app): State<App>,
-    Path(hold): Path<String>,
+    Name(hold): Name,
     Body(body): Body<TakeBackBody>,
 ) -> Result<Json<Decided>, Failure> {
     Ok(Json(Decided::new(app.service.withdraw(&signed.who, &hold, &body.reason).await?)))
@@ -452,7 +519,7 @@ pub async fn current_bundle(_publisher: Publisher, State(app): State<App>) -> Re
 pub async fn publish(
     publisher: Publisher,
     State(app): State<App>,
-    Path(rev): Path<String>,
+    Name(rev): Name,
     Body(signed): Body<SignedBundle>,
 ) -> Result<Response, Failure> {
     let rev: Hash = rev.parse().map_err(|error| Failure::bad_request(format!("the revision in the path: {error}")))?;

@@ -7,7 +7,7 @@ use axum::{
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get, post, put},
+    routing::{MethodRouter, delete, get, post, put},
 };
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
@@ -42,6 +42,10 @@ fn on_post<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Ro
 /// fields, and those take memory.
 fn on_limited<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, handler: H) -> Route {
     Route { method: "post", path, handler: post(handler).layer(DefaultBodyLimit::max(limit)) }
+}
+
+fn on_delete<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "delete", path, handler: delete(handler) }
 }
 
 fn on_put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
@@ -83,6 +87,8 @@ pub fn people_routes() -> Vec<Route> {
         on_limited("/holds/{id}/withdraw", MAX_FORM, pages::withdraw),
         on_get("/figures", pages::figures),
         on_get("/api/session", people::session),
+        on_limited("/api/sessions", MAX_SIGN_IN, people::sign_in),
+        on_delete("/api/sessions/current", people::sign_out),
         on_get("/api/holds", people::list),
         on_get("/api/holds/{id}", people::detail),
         on_post("/api/holds/{id}/decisions", people::decide),

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use holdgate_protocol::shown::{MAX_MARKS, is_mark, is_unseen, laid_out};
 use jiff::Timestamp;
 
 /// The most bytes of a body that a page shows: all that a filter captures unless its `max_body` is raised, since it is approved
@@ -13,9 +14,6 @@ const MAX_BODY: usize = 1024 * 1024;
 
 /// The most bytes of a JSON body that is laid out anew; beyond that its text is shown as it came.
 const MAX_LAID_OUT: usize = 2 * MAX_BODY;
-
-/// Combining marks in a row that are shown; more of them can cover what stands above and below.
-const MARKS: u32 = 2;
 
 /// The most bytes of one header, path or reason that a page shows.
 const MAX_TEXT: usize = 8 * 1024;
@@ -68,7 +66,7 @@ pub fn plain(text: &str, limit: usize) -> String {
             break;
         }
         marks = if is_mark(c) { marks + 1 } else { 0 };
-        if is_unseen(c) || marks > MARKS {
+        if is_unseen(c) || marks > MAX_MARKS {
             let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
         } else {
             line.push(c);
@@ -106,61 +104,6 @@ pub fn body(bytes: &[u8]) -> BodyView {
     }
 }
 
-/// Puts line breaks and indents between the tokens of a JSON text that was read before; `None` where that makes more
-/// than `limit` bytes. Deep nesting makes a text as long as the square of what it was.
-fn laid_out(text: &str, limit: usize) -> Option<String> {
-    let mut out = String::with_capacity(text.len().saturating_mul(2).min(limit));
-    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
-    let mut characters = text.chars().peekable();
-    while let Some(c) = characters.next() {
-        // One step adds at most a line break, its indent and two characters.
-        if out.len() + 2 * depth + 16 > limit {
-            return None;
-        }
-        if in_string {
-            out.push(c);
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-            continue;
-        }
-        match c {
-            ' ' | '\t' | '\n' | '\r' => {}
-            '{' | '[' => {
-                out.push(c);
-                while characters.peek().is_some_and(|next| next.is_ascii_whitespace()) {
-                    characters.next();
-                }
-                if let Some(end) = characters.next_if(|next| matches!(next, '}' | ']')) {
-                    out.push(end);
-                } else {
-                    depth += 1;
-                    new_line(&mut out, depth);
-                }
-            }
-            '}' | ']' => {
-                depth = depth.saturating_sub(1);
-                new_line(&mut out, depth);
-                out.push(c);
-            }
-            ',' => {
-                out.push(c);
-                new_line(&mut out, depth);
-            }
-            ':' => out.push_str(": "),
-            _ => {
-                in_string = c == '"';
-                out.push(c);
-            }
-        }
-    }
-    Some(out)
-}
-
-fn new_line(out: &mut String, depth: usize) {
-    out.push('\n');
-    out.extend(std::iter::repeat_n("  ", depth));
-}
-
 fn hex(bytes: &[u8]) -> Html {
     let mut html = String::new();
     let shown = bytes.len().min(MAX_BODY);
@@ -191,7 +134,7 @@ fn shown(text: &str, limit: usize, many_lines: bool) -> Html {
             '"' => html.push_str("&quot;"),
             '\'' => html.push_str("&#39;"),
             '\n' | '\t' if many_lines => html.push(c),
-            c if is_unseen(c) || marks > MARKS => {
+            c if is_unseen(c) || marks > MAX_MARKS => {
                 let _ = write!(html, "<span class=\"escape\">\\u{{{:x}}}</span>", u32::from(c));
             }
             c => html.push(c),
@@ -205,22 +148,6 @@ fn count_rest(html: &mut String, bytes: usize) {
     if bytes > 0 {
         let _ = write!(html, "<span class=\"rest\">… {}{REST_END}", grouped(bytes as u64));
     }
-}
-
-/// Whether a character shows nothing of itself, or changes how others are shown (Unicode TR 36 section 2.10).
-fn is_unseen(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
-            | '\u{180b}'..='\u{180f}' | '\u{2000}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{205f}'..='\u{206f}'
-            | '\u{2800}' | '\u{3000}' | '\u{3164}' | '\u{a0}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
-            | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
-            | '\u{e000}'..='\u{f8ff}' | '\u{e0000}'..='\u{10ffff}')
-}
-
-/// Whether a character is drawn onto the one before it. The standard library escapes those, and what cannot be printed.
-fn is_mark(c: char) -> bool {
-    !c.is_ascii() && c.escape_debug().len() > 1
 }
 
 /// A number with its thousands apart.

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use holdgate_protocol::gateway::HoldState;
+use holdgate_protocol::{Hash, gateway::HoldState};
 use serde_json::{Value, json};
 
 use super::{Service, Step, authority::Authority, overdue, transitions, who::Who};
@@ -34,6 +34,8 @@ pub struct Item {
     pub reason: Arc<str>,
     /// One of the reason codes that the hold asks for.
     pub code: Option<Arc<str>>,
+    /// The digest of the request that the reviewer saw, where they say it.
+    pub digest: Option<Hash>,
 }
 
 /// Why a decision on a hold was not taken.
@@ -50,6 +52,8 @@ pub enum DecideError {
     NotPending(HoldState),
     #[error("a reason has at most 2000 characters")]
     ReasonTooLong,
+    #[error("the hold is about another request than the one with this digest; look at it again")]
+    OtherRequest,
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
@@ -104,6 +108,8 @@ struct Decide {
     holds: HashMap<String, Hold>,
     /// The approvals so far of holds that need more than one.
     approvals: HashMap<String, Vec<Approval>>,
+    /// What the person has decided so far and not withdrawn.
+    own: HashMap<String, Verdict>,
     decisions: Vec<(String, Decision)>,
     steps: Vec<Step>,
     /// The holds that have a step: one hold has one in a lot.
@@ -147,16 +153,29 @@ impl Decide {
             holds.values().filter(|hold| needs_several(hold)).map(|hold| &*hold.terms.id).collect();
         let approvals = holds::approvals(tx, &several).await?;
         let authority = Authority::at(now, lasting);
+        // A pending hold that needs one approval has no decision yet.
+        let has_some = |hold: &&Hold| needs_several(hold) || !matches!(hold.stage, Stage::Pending(_));
+        let decided: Vec<&str> = holds.values().filter(has_some).map(|hold| &*hold.terms.id).collect();
+        let own = holds::decided_by(tx, &session.person.id, &decided).await?;
         let (decisions, steps, changed) = Default::default();
-        Ok(Decide { session, now, lasting, authority, holds, approvals, decisions, steps, changed })
+        Ok(Decide { session, now, lasting, authority, holds, approvals, own, decisions, steps, changed })
     }
 
     async fn one(&mut self, tx: &mut Tx, item: Item) -> Result<Hold, DecideError> {
-        let Item { hold: id, verdict, reason, code } = item;
+        let Item { hold: id, verdict, reason, code, digest } = item;
         check_reason(&reason)?;
         let now = self.now;
         let Some(hold) = self.holds.get(&id).cloned() else { return Err(DecideError::NotFound(id)) };
+        if digest.is_some_and(|digest| digest != hold.terms.digest) {
+            return Err(DecideError::OtherRequest);
+        }
         let hold = self.expire_if_overdue(hold);
+        match self.own.get(&id) {
+            // Said again it is the same decision: the first answer may have been lost.
+            Some(said) if *said == verdict => return Ok(hold),
+            Some(_) => return Err(Refusal::AlreadyDecided.into()),
+            None => {}
+        }
         let Stage::Pending(pending) = hold.stage.clone() else {
             return Err(DecideError::NotPending(hold.stage.state()));
         };
@@ -199,6 +218,7 @@ impl Decide {
         };
         let approval = kept.approval();
         self.decisions.push((id.clone(), kept));
+        self.own.insert(id.clone(), verdict);
         let Some(stage) = stage else {
             self.approvals.entry(id.clone()).or_default().extend(approval);
             let by = Some(DecidedBy::Human);

@@ -13,7 +13,8 @@ use crate::{
     domain::{Accountability, Approval, Case, Hold, Refusal, Reviewer, Stage},
     store::{
         StoreError, attempts, feed,
-        holds::{self, Decision, Listed, Place},
+        holds::{self, Decision},
+        list::{self, Filter, Listed, Page, Place},
         people::Session,
         policy,
     },
@@ -52,6 +53,30 @@ pub struct Detail {
     pub hindrance: Option<Refusal>,
     /// Whether the reader has an approval that can be taken back.
     pub can_withdraw: bool,
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct List {
+    pub lines: Vec<Line>,
+    /// Where the list goes on; `None` at its end.
+    pub next: Option<Place>,
+    /// All holds in the state.
+    pub total: u64,
+}
+
+/// A hold of a list.
+#[derive(Debug)]
+pub struct Line {
+    pub listed: Listed,
+    /// Role and number of approvals, while it is pending.
+    pub missing: Vec<(String, u32)>,
+}
+
+/// Whether a hold may have approvals and wait for more.
+fn waits_for_several(hold: &&Hold) -> bool {
+    matches!(hold.stage, Stage::Pending(_))
+        && hold.terms.requirement.factors.iter().map(|factor| factor.approvals).sum::<u32>() > 1
 }
 
 impl Service {
@@ -128,17 +153,39 @@ impl Service {
         }
     }
 
-    /// Holds in one state, the oldest deadline first, and how many there are.
+    /// A page of the holds in one state that a filter lets by.
     pub async fn list(
         &self,
         state: HoldState,
+        filter: &Filter,
         after: Option<&Place>,
         limit: u32,
-    ) -> Result<(Vec<Listed>, u64), StoreError> {
+    ) -> Result<List, StoreError> {
         self.expire().await?;
         let mut connection = self.store.read().await?;
-        let listed = holds::list(&mut connection, state, after, limit).await?;
-        Ok((listed, holds::count(&mut connection, state).await?))
+        let Page { items, next } = list::page(&mut connection, state, filter, after, limit).await?;
+        let ids: Vec<&str> =
+            items.iter().map(|item| &item.hold).filter(waits_for_several).map(|hold| &*hold.terms.id).collect();
+        let mut approvals = holds::approvals(&mut connection, &ids).await?;
+        let (mut authority, nobody) = (Authority::at(self.now(), self.settings.lasting), Accountability::default());
+        let mut lines = Vec::with_capacity(items.len());
+        for listed in items {
+            let terms = &listed.hold.terms;
+            let mut approvals = approvals.remove(&terms.id).unwrap_or_default();
+            authority.look_at(&mut connection, &mut approvals, terms).await?;
+            let case = Case {
+                requirement: &terms.requirement,
+                opened_at: listed.hold.opened_at,
+                accountable: &nobody,
+                approvals: &approvals,
+                now: self.now(),
+                fresh: self.settings.lasting.fresh,
+            };
+            let pending = matches!(listed.hold.stage, Stage::Pending(_));
+            let missing = if pending { case.missing() } else { Vec::new() };
+            lines.push(Line { listed, missing });
+        }
+        Ok(List { lines, next, total: list::count(&mut connection, state).await? })
     }
 
     /// Everything about one hold, and whether the reader can decide on it.

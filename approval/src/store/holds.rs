@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use holdgate_protocol::{
     Hash,
     bundle::PolicyRef,
-    gateway::{Asked, CapturedRequest, HoldState, OpenHold},
+    gateway::{Asked, CapturedRequest, OpenHold},
 };
 
 use super::{
@@ -17,7 +17,8 @@ use crate::{
     sealing::DataKeys,
 };
 
-const COLUMNS: &str = "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
+pub(super) const COLUMNS: &str =
+    "id, grp, agent, agent_key, digest, components, requirement, requirement_hash, rules, policy_id,
     policy_rev, policy_serial, opened_at, state, cause, since, deadline, used_attempt, grant_text, grant_expires_at";
 
 /// The key by which a request finds its open hold.
@@ -27,35 +28,6 @@ pub struct JoinKey<'a> {
     pub agent_key: &'a Hash,
     pub digest: &'a Hash,
     pub requirement: &'a Hash,
-}
-
-/// A hold as a list shows it.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    pub hold: Hold,
-    pub place: Place,
-    pub method: String,
-    pub authority: String,
-    pub path: String,
-    pub query: Option<Query>,
-}
-
-/// The beginning of a query, as a list shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Query {
-    pub text: String,
-    /// Bytes that were left off.
-    pub rest: u64,
-}
-
-/// The most characters of a query in a list.
-const LISTED_QUERY: u32 = 512;
-
-/// Where a list goes on: the deadline and id of the last one that was shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub deadline: u64,
-    pub id: String,
 }
 
 /// One decision as it is kept.
@@ -136,41 +108,6 @@ pub async fn open(connection: &mut Connection) -> Result<Vec<Hold>, StoreError> 
     connection.rows(sql, values![]).await?.iter().map(hold).collect()
 }
 
-/// Holds in one state after a place in the list's order: open ones by deadline, the oldest first; ended ones by their
-/// end, the newest first.
-pub async fn list(
-    connection: &mut Connection,
-    state: HoldState,
-    after: Option<&Place>,
-    limit: u32,
-) -> Result<Vec<Listed>, StoreError> {
-    let open = matches!(state, HoldState::Pending | HoldState::Approved);
-    let start = if open { (-1, "") } else { (i64::MAX, "") };
-    let place = |place: &'_ Place| i64::try_from(place.deadline).unwrap_or(i64::MAX);
-    let (deadline, id) = after.map_or(start, |after| (place(after), &after.id));
-    let (sign, order) = if open { (">", "ASC") } else { ("<", "DESC") };
-    let sql = format!(
-        "SELECT {COLUMNS}, method, authority, path, substr(query, 1, {LISTED_QUERY}) AS query,
-         CAST(octet_length(query) AS BIGINT) AS query_bytes FROM holds
-         WHERE state = $1 AND (deadline, id) {sign} ($2, $3) ORDER BY deadline {order}, id {order} LIMIT $4"
-    );
-    let listed = |row: &Row| {
-        let (method, authority, path) = (row.text("method")?, row.text("authority")?, row.text("path")?);
-        let place = Place { deadline: row.int("deadline")?, id: row.text("id")? };
-        let bytes = row.int_or_null("query_bytes")?.unwrap_or_default();
-        let query = row.text_or_null("query")?;
-        let query = query.map(|text| Query { rest: bytes.saturating_sub(text.len() as u64), text });
-        Ok(Listed { hold: hold(row)?, place, method, authority, path, query })
-    };
-    connection.rows(sql, values![state.as_str(), deadline, id, limit]).await?.iter().map(listed).collect()
-}
-
-/// How many holds are in a state.
-pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) AS count FROM holds WHERE state = $1";
-    connection.one(sql, values![state.as_str()]).await?.int("count")
-}
-
 /// What the gateway captured of a hold's request.
 pub async fn captured(
     connection: &mut Connection,
@@ -216,7 +153,7 @@ pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Deci
         Ok(Decision {
             person: row.text("person")?,
             name: row.text("name")?,
-            verdict: if row.text("verdict")? == "approve" { Verdict::Approve } else { Verdict::Deny },
+            verdict: verdict(row)?,
             role: row.text("role")?,
             roles: row.json("roles")?,
             escalated: row.flag("escalated")?,
@@ -245,6 +182,23 @@ pub async fn approvals(
         approvals.entry(row.text("hold")?).or_default().push(approval);
     }
     Ok(approvals)
+}
+
+/// What a person has decided on these holds and not withdrawn, by hold.
+pub async fn decided_by(
+    connection: &mut Connection,
+    person: &str,
+    holds: &[&str],
+) -> Result<HashMap<String, Verdict>, StoreError> {
+    let query = "SELECT hold, person, verdict FROM decisions d
+                 WHERE NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number) AND hold IN";
+    let mut decided = HashMap::new();
+    for row in connection.find(query, holds).await? {
+        if row.text("person")? == person {
+            decided.insert(row.text("hold")?, verdict(&row)?);
+        }
+    }
+    Ok(decided)
 }
 
 impl Tx {
@@ -385,7 +339,11 @@ impl Tx {
     }
 }
 
-fn hold(row: &Row) -> Result<Hold, StoreError> {
+fn verdict(row: &Row) -> Result<Verdict, StoreError> {
+    Ok(if row.text("verdict")? == "approve" { Verdict::Approve } else { Verdict::Deny })
+}
+
+pub(super) fn hold(row: &Row) -> Result<Hold, StoreError> {
     let (deadline, since) = (row.int("deadline")?, row.int("since")?);
     let stage = match row.text("state")?.as_str() {
         "pending" => Stage::Pending(Pending { decide_by: deadline }),

@@ -27,8 +27,45 @@ async fn one_approval_approves_and_is_recorded_with_its_authority() {
     let kinds: Vec<_> = entries.iter().map(|entry| (entry.kind.as_str(), entry.decided_by.as_deref())).collect();
     assert_eq!(kinds, [("hold.opened", Some("policy")), ("hold.approved", Some("human"))]);
     assert!(entries[1].data.contains(r#""person":"alice""#) && entries[1].data.contains(r#""role":"iam""#));
-    let again = alice.decide(&hold, "deny").await;
-    assert_eq!((again.status.as_u16(), again.error().as_str()), (409, "not_open"));
+    let other = alice.decide(&hold, "deny").await;
+    assert_eq!((other.status.as_u16(), other.error().as_str()), (409, "already_decided"));
+    let late = world.sign_in("bob").await.decide(&hold, "approve").await;
+    assert_eq!((late.status.as_u16(), late.error().as_str()), (409, "not_open"));
+}
+
+/// A client that lost the answer asks again: it gets the same one, and nothing is written.
+#[tokio::test]
+async fn a_decision_that_is_said_again_is_the_same_decision() {
+    let world = World::new().await;
+    let alice = world.sign_in("alice").await;
+    for (verdict, state) in [("approve", "approved"), ("deny", "denied")] {
+        let (_, hold) = world.held(&["one"], verdict).await;
+        let first = alice.decide(&hold, verdict).await;
+        let before = world.number("SELECT count(*) AS n FROM ledger").await;
+        for _ in 0..2 {
+            let again = alice.decide(&hold, verdict).await;
+            assert_eq!((again.status.as_u16(), again.json()), (200, first.json()), "{state}");
+        }
+        let item = json!({"hold": hold, "verdict": verdict, "reason": "again"});
+        let many = alice.post("/api/decisions", json!({"items": [item, item]})).await.json();
+        assert_eq!((&many["items"][0]["state"], &many["items"][1]["state"]), (&json!(state), &json!(state)));
+        assert_eq!(world.number("SELECT count(*) AS n FROM ledger").await, before);
+        // With the digest of another request it is no repeat.
+        let body = json!({"verdict": verdict, "digest": holdgate_protocol::Hash::of(b"another")});
+        let answer = alice.post(&format!("/api/holds/{hold}/decisions"), body).await;
+        assert_eq!((answer.status.as_u16(), answer.error()), (409, "other_request".into()));
+    }
+    // What became of the hold since is told.
+    let (_, hold) = world.held(&["two"], "both").await;
+    assert_eq!(alice.decide(&hold, "approve").await.json()["state"], "pending");
+    assert_eq!(world.sign_in("bob").await.decide(&hold, "deny").await.json()["state"], "denied");
+    let again = alice.decide(&hold, "approve").await;
+    assert_eq!((again.status.as_u16(), &again.json()["state"]), (200, &json!("denied")));
+    // What was withdrawn is decided anew.
+    let (_, hold) = world.held(&["two"], "anew").await;
+    alice.decide(&hold, "approve").await;
+    assert_eq!(alice.post(&format!("/api/holds/{hold}/withdraw"), json!({})).await.status, 200);
+    assert_eq!(alice.decide(&hold, "deny").await.json()["state"], "denied");
 }
 
 #[tokio::test]
@@ -38,8 +75,8 @@ async fn two_factors_need_two_persons_whoever_comes_first() {
         let (_, hold) = world.held(&["two"], "a").await;
         let first = world.sign_in(order[0]).await;
         assert_eq!(first.decide(&hold, "approve").await.json()["state"], "pending");
-        let twice = first.decide(&hold, "approve").await;
-        assert_eq!((twice.status.as_u16(), twice.error().as_str()), (409, "already_decided"));
+        let other = first.decide(&hold, "deny").await;
+        assert_eq!((other.status.as_u16(), other.error().as_str()), (409, "already_decided"));
         let missing = first.get(&format!("/api/holds/{hold}")).await.json()["missing"].clone();
         // Bob could stand for either role; which one is open does not matter yet.
         assert_eq!(missing.as_array().unwrap().len(), 1);
@@ -182,7 +219,7 @@ async fn many_decisions_are_answered_one_by_one() {
     let items = [item(&good), item(&unreasoned), item("nowhere"), item(&good)];
     let answer = world.sign_in("alice").await.post("/api/decisions", json!({"items": items})).await.json();
     let words: Vec<_> = answer["items"].as_array().unwrap().iter().map(|item| item["error"].as_str()).collect();
-    assert_eq!(words, [None, Some("reason_required"), Some("not_found"), Some("not_open")]);
+    assert_eq!(words, [None, Some("reason_required"), Some("not_found"), None], "the last one repeats the first");
     assert_eq!(answer["items"][0]["state"], "approved");
     let many = vec![item(&good); 5001];
     assert_eq!(world.sign_in("alice").await.post("/api/decisions", json!({"items": many})).await.error(), "malformed");

@@ -30,6 +30,8 @@ mod kill;
 mod ledger;
 #[path = "limits.rs"]
 mod limits;
+#[path = "lists.rs"]
+mod lists;
 #[path = "load.rs"]
 mod load;
 #[path = "lots.rs"]
@@ -46,6 +48,8 @@ mod openapi;
 mod operations;
 #[path = "policy.rs"]
 mod policy;
+#[path = "problems.rs"]
+mod problems;
 #[path = "process.rs"]
 mod process;
 #[path = "races.rs"]
@@ -56,6 +60,8 @@ mod receiver;
 mod redemptions;
 #[path = "retention.rs"]
 mod retention;
+#[path = "sessions.rs"]
+mod sessions;
 #[path = "store.rs"]
 mod store;
 #[path = "support.rs"]

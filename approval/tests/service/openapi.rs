@@ -63,12 +63,16 @@ async fn answers_have_the_members_that_the_document_requires() {
     let accepted = world.gateway("edge", "POST", "/v1/audit", &batch).await.json();
     let gaps = alice.get("/api/audit/gaps").await.json();
     let figures = alice.get("/api/figures").await.json();
+    let session = serde_json::json!({"person": "alice", "password": crate::support::PASSWORD}).to_string();
+    let session = axum::http::Request::post("/api/sessions").body(session.into()).unwrap();
     let samples = [
         ("HoldFigures", figures["holds"].clone()),
         ("ReviewerFigures", figures["reviewers"][0].clone()),
         ("RuleFigures", figures["rules"][0].clone()),
         ("Figures", figures),
         ("NoticeList", alice.get("/api/notices").await.json()),
+        ("StartedSession", crate::support::send(&world.people, session).await.json()),
+        ("Error", world.get("/nothing", "").await.json()),
         ("AuditBatch", batch),
         ("AuditRecord", record),
         ("AuditAnswer", accepted),

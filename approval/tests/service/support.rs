@@ -229,7 +229,8 @@ impl World {
 
     /// The public key of the ledger.
     pub fn ledger_keys(&self) -> Keys {
-        Keys::new(&Jwks { keys: vec![self.service.keys().ledger.to_public_jwk()] }).unwrap()
+        Keys::new(&Jwks { keys: vec![self.service.keys().ledger(self.service.now()).unwrap().to_public_jwk()] })
+            .unwrap()
     }
 
     /// Runs statements past the service, in one transaction.

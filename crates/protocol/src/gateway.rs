@@ -395,10 +395,19 @@ impl FromJson for StateAnswer {
     fn from_json(place: &Place<'_>) -> Result<Self, ShapeError> {
         let [seq, suspended, policy, now, group, grant_key] =
             place.known_members(&["seq", "suspended", "policy", "now", "group", "grant_key"])?;
+        // Actors and policies stand in requests too, where members that are not known are refused.
+        let actor = |place: Place<'_>| {
+            let [iss, sub] = place.known_members(&["iss", "sub"])?;
+            Ok(Actor { iss: iss.read()?, sub: sub.read()? })
+        };
+        let in_force = |place: &Place<'_>| {
+            let [id, rev, serial] = place.known_members(&["id", "rev", "serial"])?;
+            Ok(PolicyRef { id: id.read()?, rev: rev.read()?, serial: serial.whole()? })
+        };
         Ok(StateAnswer {
             seq: seq.whole()?,
-            suspended: suspended.list()?,
-            policy: policy.optional()?,
+            suspended: suspended.items()?.map(actor).collect::<Result<_, ShapeError>>()?,
+            policy: policy.given().map(in_force).transpose()?,
             now: now.whole()?,
             group: group.optional()?,
             grant_key: grant_key.optional()?,
@@ -446,6 +455,22 @@ mod tests {
         assert_eq!(page.items, [approved, FeedItem::Unknown, FeedItem::Unknown, suspended]);
         let answer: RedemptionAnswer = serde_json::from_str(r#"{"hold":"h","error":"postponed"}"#).unwrap();
         assert_eq!((answer.grant, answer.error), (None, Some(RedemptionError::NotApproved)));
+    }
+
+    #[test]
+    fn a_newer_service_may_add_members_anywhere_in_its_snapshot() {
+        let policy = PolicyRef { id: "p".into(), rev: Hash::of(b""), serial: 3 };
+        let text = format!(
+            r#"{{"seq":7,"suspended":[{{"iss":"i","sub":"s","since":1}}],"now":9,"more":{{}},
+                "policy":{{"id":"p","rev":"{}","serial":3,"name":"x"}}}}"#,
+            policy.rev
+        );
+        let state: StateAnswer = serde_json::from_str(&text).unwrap();
+        assert_eq!(state.suspended, [Actor { iss: "i".into(), sub: "s".into() }]);
+        assert_eq!((state.policy, state.group), (Some(policy), None));
+        let nothing = r#"{"seq":7,"suspended":[],"now":9,"policy":null}"#;
+        assert_eq!(serde_json::from_str::<StateAnswer>(nothing).unwrap().policy, None);
+        assert!(serde_json::from_str::<StateAnswer>(&text.replace("\"id\"", "\"di\"")).is_err());
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod mcp;
 pub mod merkle;
 pub mod requirement;
+pub mod shown;
 pub mod sort;
 
 pub use agent::{Actor, Agent};

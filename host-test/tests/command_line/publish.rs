@@ -69,7 +69,7 @@ fn a_bundle_is_published_with_the_credential() {
     let refusal = r#"{"error":"serial","detail":"serial 1 is not higher than serial 4"}"#;
     let (address, served) = serve(&[NOTHING, ("409 Conflict\r\ncontent-type: application/json", refusal)]);
     let outcome = place.run_with(&format!("publish demo.json --to {address} --yes"), Some("s3cret"));
-    assert_eq!(outcome.stderr, "the service refused the bundle (409): serial 1 is not higher than serial 4\n");
+    assert_eq!(outcome.stderr, "the service refused it (409): serial 1 is not higher than serial 4\n");
     assert_eq!(outcome.code, 1);
     served.join().unwrap();
 
@@ -90,7 +90,7 @@ fn publishing_needs_an_address_a_credential_and_a_service() {
     place.fails("publish demo.json --to http://127.0.0.1:1", 2, expected);
     let outcome = place.run_with("publish demo.json --to https://x.example", Some("c"));
     let expected = "`https://x.example` is not `http://` on this machine: the credential does not cross a network in clear \
-                    text; publish where the service runs, or through a tunnel that ends here\n";
+                    text; run this where the service runs, or through a tunnel that ends here\n";
     assert_eq!((outcome.code, outcome.stderr.as_str()), (2, expected));
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = place.run_with(&format!("publish demo.json --to http://{free}"), Some("c"));

@@ -9,8 +9,8 @@ use crate::{
         session::SignedIn,
         text::{self, Html, body, distance, grouped, line, lines, moment, span},
     },
-    service::read::Detail,
-    store::holds::{Decision, Listed},
+    service::read::{Detail, Line},
+    store::holds::Decision,
 };
 
 /// Who reads the page.
@@ -105,9 +105,9 @@ struct Row {
 }
 
 impl ListPage {
-    pub(super) fn new(signed: &SignedIn, state: HoldState, listed: Vec<Listed>, total: u64, now: u64) -> Self {
+    pub(super) fn new(signed: &SignedIn, state: HoldState, lines: Vec<Line>, total: u64, now: u64) -> Self {
         let open = matches!(state, HoldState::Pending | HoldState::Approved);
-        let row = |listed: Listed| {
+        let row = |Line { listed, .. }: Line| {
             let deadline = listed.hold.stage.deadline().unwrap_or(listed.hold.since);
             let terms = listed.hold.terms;
             let agent = &terms.agent;
@@ -135,7 +135,7 @@ impl ListPage {
             states: ["pending", "approved", "used", "denied", "expired", "cancelled"],
             open,
             total: grouped(total),
-            rows: listed.into_iter().map(row).collect(),
+            rows: lines.into_iter().map(row).collect(),
             first: true,
             next: None,
             limit: 0,
