@@ -225,7 +225,7 @@ impl Command for Correct {
         }
         let entry = ledger::find(tx, corrects).await?.ok_or(LedgerError::NotFound(corrects))?;
         let data: Value = json!({"corrects": corrects, "person": session.person.id, "reason": reason, "text": text,
-                                 "signed_in_at": session.signed_in_at});
+                                 "signed_in_at": session.signed_in_at, "via": session.via});
         let (hold, by) = (entry.hold.as_deref(), Some(DecidedBy::Human));
         tx.record(Event { time: now, kind: CORRECTION, hold, decided_by: by, data })?;
         let seq = tx.ledger_size();

@@ -288,7 +288,7 @@ async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
     let entry = alice.get(&format!("/api/ledger/entries/{correction}")).await.json()["entry"].clone();
     assert_eq!((&entry["corrects"], &entry["corrected_by"]), (&json!(seq), &json!([again["seq"]])));
     assert_eq!((&entry["kind"], &entry["hold"], &entry["decided_by"]), (&json!("correction"), &json!(denied), &json!("human")));
-    let data = json!({"corrects": seq, "person": "alice", "reason": body["reason"], "text": body["text"], "signed_in_at": NOW});
+    let data = json!({"corrects": seq, "person": "alice", "reason": body["reason"], "text": body["text"], "signed_in_at": NOW, "via": "local"});
     assert_eq!(entry["data"], data);
     let page = alice.get(&format!("/api/ledger/entries?hold={denied}")).await.json();
     assert_eq!(page["items"][1]["corrected_by"], json!([correction]));
