@@ -249,7 +249,8 @@ async fn entries_of_an_earlier_version_get_their_place_in_the_tree_once() {
     world.run(&["DELETE FROM ledger_nodes WHERE level > 0 OR idx >= 5"]).await.unwrap();
     world.run(&["DELETE FROM ledger_nodes"]).await.unwrap();
     let (one, other) = tokio::join!(Database::open(&world.url, false), Database::open(&world.url, false));
-    (one.unwrap(), other.unwrap());
+    one.unwrap();
+    other.unwrap();
     assert_eq!(alice.get("/api/ledger/checkpoint").await.text, before);
     // A process that knew the tree before goes on with it, as does one that was opened since.
     some_history(&world).await;

@@ -208,6 +208,8 @@ impl Load {
 
     /// Asks for all of it once more, and reads the ledger; gives how many requests were answered by a hold, and how many passed.
     pub async fn check(&self, data: &Path) -> (u64, u64) {
+        self.stop();
+        assert!(self.is_well().await, "it does not serve in the end");
         let known = self.known.lock().unwrap().clone();
         for (hold, (body, answered)) in known {
             let path = format!("/v1/tasks/{hold}?agent={}", agent().key());
@@ -231,9 +233,10 @@ impl Load {
             }
         }
         crate::ledger::verify(&database::url(data).await).await;
+        let answered = self.answered() as u64;
         let known = self.known.lock().unwrap();
         let redeemed = known.values().filter(|(_, answered)| !answered.grants.is_empty()).count();
-        (known.len() as u64, redeemed as u64)
+        (answered, redeemed as u64)
     }
 }
 
