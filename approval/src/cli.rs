@@ -2,6 +2,8 @@
 
 mod keys;
 
+mod authority;
+
 use std::{
     fs, io,
     io::{BufRead as _, Write as _},
@@ -19,6 +21,7 @@ use crate::{
     clock::{Clock as _, WallClock},
     directory::{Directory, Import},
     domain::{
+        Lasting,
         quota::{Quotas, Setting},
         retention::{Kept, Retention},
     },
@@ -32,6 +35,7 @@ use crate::{
         accounts::{SetPassword, hash_password},
         credentials::{AddCredential, Kind},
         decide::check_reason,
+        denials::PROPOSE_SUSPENSION,
         export::Export,
         ledger::LedgerError,
         marks::{OUTCOME_AFTER, REMIND},
@@ -61,6 +65,15 @@ enum Task {
     /// Persons of the directory.
     #[command(subcommand)]
     Person(PersonTask),
+    /// Groups of persons, which may own agents.
+    #[command(subcommand)]
+    Group(authority::GroupTask),
+    /// Who may decide on what.
+    #[command(subcommand)]
+    Eligibility(authority::EligibilityTask),
+    /// The directory file.
+    #[command(subcommand)]
+    Directory(authority::DirectoryTask),
     /// Agents.
     #[command(subcommand)]
     Agent(AgentTask),
@@ -124,6 +137,14 @@ enum PublisherTask {
 
 #[derive(Debug, Subcommand)]
 enum PersonTask {
+    /// Add a person, who can do nothing yet.
+    Add(authority::AddPerson),
+    /// Let a person do nothing any more; their sessions and approvals end at once, also while the service runs.
+    Suspend(authority::OnePerson),
+    /// Let a suspended person in again. What they had approved counts no more.
+    Resume(authority::OnePerson),
+    /// Give a person an identity at an issuer.
+    Link(authority::LinkPerson),
     /// Read a password from standard input (its first line) and set it.
     SetPassword {
         id: String,
@@ -217,6 +238,16 @@ struct Serve {
     /// Where metrics are collected, without sign-in: an address of this machine, best.
     #[arg(long, value_name = "ADDRESS", env = "HOLDGATE_METRICS")]
     metrics: Option<SocketAddr>,
+    /// After how many days an eligibility that nobody certified counts no more; 0 for never.
+    #[arg(long, value_name = "DAYS", default_value_t = 90, env = "HOLDGATE_RECERTIFY")]
+    recertify: u64,
+    /// Changes of authority by the API wait until another administrator has confirmed them, for at most 24 hours. What only
+    /// takes away counts at once.
+    #[arg(long, env = "HOLDGATE_SECOND_PERSON")]
+    second_person: bool,
+    /// After how many denials in an hour an agent's suspension is proposed; 0 for never.
+    #[arg(long, value_name = "NUMBER", default_value_t = PROPOSE_SUSPENSION, env = "HOLDGATE_PROPOSE_SUSPENSION")]
+    propose_suspension: u64,
 }
 
 /// The default of `--issuer`.
@@ -256,6 +287,13 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Publisher, name, hash, now }).await
         }
         Task::Person(PersonTask::SetPassword { id, data }) => set_password(&data.folder, id).await,
+        Task::Person(PersonTask::Add(add)) => authority::add_person(add).await,
+        Task::Person(PersonTask::Suspend(one)) => authority::suspend_person(one).await,
+        Task::Person(PersonTask::Resume(one)) => authority::resume_person(one).await,
+        Task::Person(PersonTask::Link(link)) => authority::link_person(link).await,
+        Task::Group(task) => authority::group(task).await,
+        Task::Eligibility(task) => authority::eligibility(task).await,
+        Task::Directory(task) => authority::directory(task).await,
         Task::Agent(AgentTask::Suspend(name)) => suspend(name).await,
         Task::Agent(AgentTask::Resume(name)) => resume(name).await,
         Task::Export(to) => export(to).await,
@@ -402,8 +440,19 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let clock = std::sync::Arc::new(WallClock);
     let quotas = serve.quota.into_iter().fold(Quotas::default(), Quotas::with);
     let retention = serve.keep.into_iter().fold(Retention::default(), Retention::with);
-    let Serve { deny_cooldown, remind, outcome_after, .. } = serve;
-    let settings = Settings { quotas, deny_cooldown, retention, remind, outcome_after, ..Settings::default() };
+    let Serve { deny_cooldown, remind, outcome_after, second_person, propose_suspension, .. } = serve;
+    let recertify_within = if serve.recertify == 0 { u64::MAX } else { serve.recertify.saturating_mul(24 * 60 * 60) };
+    let lasting = Lasting { recertify_within, ..Lasting::default() };
+    let settings = Settings {
+        quotas,
+        deny_cooldown,
+        retention,
+        lasting,
+        remind,
+        outcome_after,
+        second_person,
+        propose_suspension,
+    };
     let service = Service::new(store, clock, keys, &serve.issuer, settings).map_err(named)?.with_notices(hooks);
     let couriers = Couriers::new(service.clone()).map_err(named)?;
     let listeners = Listeners::bind(serve.gateways, serve.people).await.map_err(named)?;

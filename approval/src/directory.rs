@@ -1,18 +1,22 @@
 //! `directory.yaml`: the persons and groups of a first start.
 
+mod plan;
+
 use std::{collections::HashSet, fs, path::Path};
+
+pub use plan::{Plan, Update};
 
 use jiff::{Timestamp, civil::Date, tz::TimeZone};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    service::accounts::check_hash,
-    store::{
-        Command, StoreError, Tx,
-        ledger::Event,
-        people::{Eligibility, Person},
+    domain::{
+        Grant, Scope,
+        authority::{ADMIN, check_id, is_built_in},
     },
+    service::{accounts::check_hash, change::grant_data},
+    store::{Command, StoreError, Tx, ledger::Event, people::Person},
 };
 
 /// The file as it is written.
@@ -49,7 +53,9 @@ struct Link {
 #[serde(deny_unknown_fields)]
 struct RawEligibility {
     role: String,
-    scope: String,
+    /// A policy's id, `*`, or a scope; the service's own roles have none.
+    #[serde(default)]
+    scope: Value,
     from: Option<String>,
     until: Option<String>,
 }
@@ -74,7 +80,7 @@ struct Entry {
     person: Person,
     links: Vec<Link>,
     password_hash: Option<String>,
-    eligibility: Vec<Eligibility>,
+    eligibility: Vec<Grant>,
 }
 
 /// What is wrong with a directory file.
@@ -117,8 +123,11 @@ impl Directory {
             if let Some(hash) = &raw.password_hash {
                 check_hash(hash).map_err(|error| fail(format!("`password_hash`: {error}")))?;
             }
-            let eligibility: Result<_, String> = raw.eligibility.iter().map(RawEligibility::resolve).collect();
-            let eligibility = eligibility.map_err(fail)?;
+            let mut eligibility = Vec::new();
+            for (number, one) in raw.eligibility.iter().enumerate() {
+                let named = |what: String| fail(format!("eligibility[{number}]: {what}"));
+                eligibility.push(one.resolve(&raw.id).map_err(named)?);
+            }
             let person = Person { id: raw.id, name: raw.name };
             people.push(Entry { person, links: raw.links, password_hash: raw.password_hash, eligibility });
         }
@@ -142,23 +151,27 @@ impl Directory {
 }
 
 impl RawEligibility {
-    fn resolve(&self) -> Result<Eligibility, String> {
-        if self.role.is_empty() || self.scope.is_empty() {
-            return Err("an eligibility names a role, and a scope: `*` or a policy".into());
+    fn resolve(&self, person: &str) -> Result<Grant, String> {
+        let scope = match &self.scope {
+            Value::Null if is_built_in(&self.role) => Scope::default(),
+            Value::String(text) if text == "*" => Scope::default(),
+            Value::String(policy) if !policy.is_empty() => Scope { policy: Some(policy.clone()), ..Scope::default() },
+            scope @ Value::Object(_) => Scope::deserialize(scope).map_err(|error| format!("`scope`: {error}"))?,
+            _ => return Err("`scope` is `*` (all), a policy's id, or {rules, groups, agents, policy}".into()),
+        };
+        if self.role == ADMIN && scope != Scope::default() {
+            return Err(format!("`{ADMIN}` has no scope; leave it out"));
         }
         let from = self.from.as_deref().map(|text| moment(text, false)).transpose()?;
         let until = self.until.as_deref().map(|text| moment(text, true)).transpose()?;
-        if let (Some(from), Some(until)) = (from, until)
-            && until <= from
-        {
-            return Err(format!("the eligibility for `{}` ends before it begins", self.role));
-        }
-        Ok(Eligibility { role: self.role.clone(), scope: self.scope.clone(), from, until })
+        let grant = Grant { person: person.to_owned(), role: self.role.clone(), scope, from, until };
+        grant.check()?;
+        Ok(grant)
     }
 }
 
 /// A date or an RFC 3339 time in Unix seconds. A date that ends something counts whole.
-fn moment(text: &str, end: bool) -> Result<u64, String> {
+pub fn moment(text: &str, end: bool) -> Result<u64, String> {
     let wrong = || format!("`{text}` is neither a date (2026-01-31) nor an RFC 3339 time (2026-01-31T08:00:00Z)");
     let time = match text.parse::<Date>() {
         Ok(date) if !text.contains(['T', 't', ' ']) => {
@@ -168,14 +181,6 @@ fn moment(text: &str, end: bool) -> Result<u64, String> {
         _ => text.parse::<Timestamp>().map_err(|_| wrong())?,
     };
     u64::try_from(time.as_second()).map_err(|_| wrong())
-}
-
-fn check_id(id: &str) -> Result<(), String> {
-    let sound = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@');
-    if !id.is_empty() && id.len() <= 64 && id.chars().all(sound) {
-        return Ok(());
-    }
-    Err("an id has 1 to 64 letters, digits, `.`, `_`, `-`, `@`".into())
 }
 
 /// Writes a directory into a new database.
@@ -199,10 +204,8 @@ impl Command for Import {
             let data = json!({"person": person.id, "name": person.name, "links": identities});
             tx.record(Event { time: now, kind: "person.added", hold: None, decided_by: None, data })?;
             for granted in &eligibility {
-                tx.grant_eligibility(&person.id, granted, "init", now).await?;
-                let Eligibility { role, scope, from, until } = granted;
-                let data = json!({"person": person.id, "role": role, "scope": scope, "from": from, "until": until,
-                                  "granted_by": "init"});
+                let id = tx.grant_eligibility(granted, "init", now).await?;
+                let data = grant_data(&id, granted, "init");
                 tx.record(Event { time: now, kind: "eligibility.granted", hold: None, decided_by: None, data })?;
             }
         }

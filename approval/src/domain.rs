@@ -2,6 +2,7 @@
 //! a state or an error.
 
 mod assignment;
+pub mod authority;
 pub mod decision;
 pub mod eligibility;
 pub mod hold;
@@ -14,6 +15,7 @@ mod unfit;
 mod tests;
 
 pub use assignment::Filled;
+pub use authority::{AuthorityChange, Grant};
 pub use decision::{Accountability, Approval, Ballot, Case, Refusal, Reviewer, Ruling, Verdict, Withdrawn};
 pub use eligibility::{Eligibility, Lasting, NotAPattern, RulePattern, Scope};
 pub use hold::{Approved, Cause, Change, DecidedBy, Hold, Pending, Stage, Terms, Used};

@@ -3,8 +3,10 @@
 pub mod accounts;
 pub mod audit;
 mod authority;
+pub mod change;
 pub mod credentials;
 pub mod decide;
+pub mod denials;
 pub mod expire;
 pub mod export;
 pub mod figures;
@@ -12,6 +14,7 @@ pub mod follow;
 pub mod keys;
 pub mod ledger;
 pub mod marks;
+mod offboard;
 pub mod open;
 pub mod publish;
 pub mod read;
@@ -20,6 +23,7 @@ pub mod redeem;
 mod request_state;
 pub mod restored;
 pub mod seal;
+mod sight;
 pub mod suspend;
 pub mod who;
 
@@ -49,6 +53,10 @@ pub struct Settings {
     pub remind: u64,
     /// How long after the end of a grant an outcome that was not reported counts as unknown, in seconds.
     pub outcome_after: u64,
+    /// Whether changes of authority by the API wait for a second administrator.
+    pub second_person: bool,
+    /// After how many denials in an hour an agent's suspension is proposed; 0 for never.
+    pub propose_suspension: u64,
 }
 
 /// Exports of the ledger at once: each reads all of it.
@@ -66,6 +74,8 @@ impl Default for Settings {
             lasting: Lasting::default(),
             remind: marks::REMIND,
             outcome_after: marks::OUTCOME_AFTER,
+            second_person: false,
+            propose_suspension: denials::PROPOSE_SUSPENSION,
         }
     }
 }

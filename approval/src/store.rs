@@ -4,8 +4,11 @@
 //! behind the trait [`Store`]: how it is opened, how a writer keeps others out, and how processes hear of each other.
 
 pub mod access;
+pub mod agents;
 pub mod attempts;
 pub mod audit;
+pub mod changes;
+pub mod directory;
 pub mod feed;
 pub mod figures;
 pub mod holds;

@@ -3,7 +3,7 @@
 
 use std::str::FromStr;
 
-use holdgate_protocol::{Agent, RuleRef};
+use holdgate_protocol::{Actor, Agent, RuleRef};
 
 /// Whose holds are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,8 +169,12 @@ pub fn counted(agent: &Agent, rules: &[RuleRef]) -> Vec<(Subject, String)> {
 
 /// Under which name what an agent does is counted.
 pub fn agent_name(agent: &Agent) -> String {
-    let caller = agent.caller();
-    pair(&caller.iss, &caller.sub)
+    actor_name(&agent.caller())
+}
+
+/// The same for an agent that is known by its name alone.
+pub fn actor_name(agent: &Actor) -> String {
+    pair(&agent.iss, &agent.sub)
 }
 
 fn pair(iss: &str, name: &str) -> String {

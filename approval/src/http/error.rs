@@ -11,8 +11,8 @@ use crate::{
     domain::Refusal,
     oidc::{OidcError, TokenError},
     service::{
-        accounts::SignInError, audit::AuditError, decide::DecideError, ledger::LedgerError, open::OpenError,
-        publish::PublishError, read::FeedError,
+        accounts::SignInError, audit::AuditError, change::ChangeError, decide::DecideError, ledger::LedgerError,
+        open::OpenError, publish::PublishError, read::FeedError,
     },
     store::StoreError,
 };
@@ -208,6 +208,26 @@ impl From<DecideError> for Failure {
             DecideError::OtherRequest => (StatusCode::CONFLICT, "other_request"),
             DecideError::ReasonTooLong => (StatusCode::UNPROCESSABLE_ENTITY, "reason_too_long"),
             DecideError::Refused(refusal) => refused(refusal),
+        };
+        Failure::new(status, word, error)
+    }
+}
+
+impl From<ChangeError> for Failure {
+    fn from(error: ChangeError) -> Self {
+        let (status, word) = match &error {
+            ChangeError::Store(error) => return Failure::of_store(error),
+            ChangeError::SessionEnded => return Failure::unauthorized(error),
+            ChangeError::Unfit(_) => (StatusCode::FORBIDDEN, "token_cannot_decide"),
+            ChangeError::NotAdministrator => (StatusCode::FORBIDDEN, "not_administrator"),
+            ChangeError::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
+            ChangeError::OwnAuthority => (StatusCode::FORBIDDEN, "own_authority"),
+            ChangeError::OwnProposal => (StatusCode::FORBIDDEN, "own_proposal"),
+            ChangeError::ProposerLost => (StatusCode::CONFLICT, "proposer_lost"),
+            ChangeError::Reason => (StatusCode::UNPROCESSABLE_ENTITY, "reason_required"),
+            ChangeError::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
+            ChangeError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
+            ChangeError::Conflict(_) => (StatusCode::CONFLICT, "conflict"),
         };
         Failure::new(status, word, error)
     }

@@ -63,14 +63,14 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Params<T> {
     }
 }
 
-/// The one name in a path.
-pub struct Name(pub String);
+/// What a path names.
+pub struct Name<T = String>(pub T);
 
-impl FromRequestParts<App> for Name {
+impl<T: DeserializeOwned + Send> FromRequestParts<App> for Name<T> {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
-        let name = Path::<String>::from_request_parts(parts, app).await;
+        let name = Path::<T>::from_request_parts(parts, app).await;
         name.map(|Path(name)| Name(name)).map_err(|error| Failure::bad_request(error.body_text()))
     }
 }

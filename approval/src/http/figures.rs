@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{App, error::Failure, extract::Params, session::SignedIn};
 use crate::{
+    domain::authority::{ADMIN, AUDITOR},
     service::figures::Figures,
     store::notices::{self, Shown},
 };
@@ -21,9 +22,13 @@ const SPAN: u64 = 30 * 24 * 60 * 60;
 /// The most notices on one page.
 const MAX_PAGE: u32 = 1000;
 
-/// Who may read figures and notices: for now everybody who is signed in.
-pub fn may_read_figures(_signed: &SignedIn) -> Result<(), Failure> {
-    Ok(())
+/// Who may read figures and notices: auditors and administrators.
+pub async fn may_read_figures(app: &App, signed: &SignedIn) -> Result<(), Failure> {
+    if app.service.has_role(&signed.session.person.id, &[AUDITOR, ADMIN]).await? {
+        return Ok(());
+    }
+    let who = format!("this is for auditors and administrators: it needs the role `{AUDITOR}` or `{ADMIN}`");
+    Err(Failure::new(StatusCode::FORBIDDEN, "not_auditor", who))
 }
 
 /// Query of figures.
@@ -45,7 +50,7 @@ pub async fn figures(
     State(app): State<App>,
     Params(ask): Params<FigureParams>,
 ) -> Result<Json<Figures>, Failure> {
-    may_read_figures(&signed)?;
+    may_read_figures(&app, &signed).await?;
     Ok(Json(app.service.figures(ask.since(app.service.now())).await?))
 }
 
@@ -83,7 +88,7 @@ pub async fn notices(
     State(app): State<App>,
     Params(ask): Params<NoticeParams>,
 ) -> Result<Json<NoticeList>, Failure> {
-    may_read_figures(&signed)?;
+    may_read_figures(&app, &signed).await?;
     let limit = ask.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let state = match ask.state.unwrap_or_default() {
         Which::Pending => "pending",

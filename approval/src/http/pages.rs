@@ -221,7 +221,7 @@ pub async fn list(
     let state = ask.state.unwrap_or(HoldState::Pending);
     let limit = ask.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
     let after = ask.after.as_deref().map(place).transpose()?;
-    let list = app.service.list(state, &ask.filter(), after.as_ref(), limit).await?;
+    let list = app.service.list(&signed.session, state, &ask.filter(), after.as_ref(), limit).await?;
     let next = list.next.as_ref().map(cursor);
     let page = ListPage::new(&signed, state, list.lines, list.total, app.service.now());
     let page = page.paged(after.is_some(), next, limit);

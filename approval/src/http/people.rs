@@ -152,7 +152,7 @@ pub struct HoldList {
     items: Vec<HoldLine>,
     /// What to give as `after` for the next page, where there may be more; a page may be empty though there are.
     next: Option<String>,
-    /// All holds in this state, whatever narrows the list.
+    /// All holds in this state that are the reader's to see.
     total: u64,
 }
 
@@ -206,14 +206,14 @@ impl From<Line> for HoldLine {
 
 /// `GET /api/holds`
 pub async fn list(
-    _signed: SignedIn,
+    signed: SignedIn,
     State(app): State<App>,
     Params(ask): Params<ListParams>,
 ) -> Result<Json<HoldList>, Failure> {
     let limit = ask.limit.unwrap_or(100).clamp(1, MAX_PAGE);
     let after = ask.after.as_deref().map(place).transpose()?;
     let state = ask.state.unwrap_or(HoldState::Pending);
-    let list = app.service.list(state, &ask.filter(), after.as_ref(), limit).await?;
+    let list = app.service.list(&signed.session, state, &ask.filter(), after.as_ref(), limit).await?;
     let next = list.next.as_ref().map(cursor);
     Ok(Json(HoldList { items: list.lines.into_iter().map(HoldLine::from).collect(), next, total: list.total }))
 }

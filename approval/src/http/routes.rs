@@ -12,7 +12,7 @@ use axum::{
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
-use super::{App, error::Failure, figures, gateway, ledger, oidc, pages, people, session};
+use super::{App, authority, error::Failure, figures, gateway, ledger, oidc, pages, people, session};
 
 /// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -44,12 +44,12 @@ fn on_limited<H: Handler<T, App>, T: 'static>(path: &'static str, limit: usize, 
     Route { method: "post", path, handler: post(handler).layer(DefaultBodyLimit::max(limit)) }
 }
 
-fn on_delete<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
-    Route { method: "delete", path, handler: delete(handler) }
-}
-
 fn on_put<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
     Route { method: "put", path, handler: put(handler) }
+}
+
+fn on_delete<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H) -> Route {
+    Route { method: "delete", path, handler: delete(handler) }
 }
 
 /// What gateways may ask.
@@ -72,6 +72,43 @@ pub fn gateway_routes() -> Vec<Route> {
 
 /// What people may ask: the JSON API and the console.
 pub fn people_routes() -> Vec<Route> {
+    let mut routes = reviewers_routes();
+    routes.extend(administrators_routes());
+    routes
+}
+
+/// People, eligibility, agents and gateways.
+pub fn administrators_routes() -> Vec<Route> {
+    vec![
+        on_get("/api/people", authority::people),
+        on_post("/api/people", authority::add_person),
+        on_get("/api/people/{id}", authority::person),
+        on_post("/api/people/{id}/suspend", authority::suspend_person),
+        on_post("/api/people/{id}/resume", authority::resume_person),
+        on_post("/api/people/{id}/links", authority::link),
+        on_delete("/api/people/{id}/links", authority::unlink),
+        on_get("/api/groups", authority::groups),
+        on_post("/api/groups", authority::add_group),
+        on_post("/api/groups/{id}/members", authority::add_member),
+        on_delete("/api/groups/{id}/members/{person}", authority::remove_member),
+        on_get("/api/eligibility", authority::eligibility),
+        on_post("/api/eligibility", authority::grant),
+        on_post("/api/eligibility/{id}/end", authority::end_eligibility),
+        on_post("/api/eligibility/{id}/certify", authority::certify),
+        on_get("/api/agents", authority::agents),
+        on_post("/api/agents/suspend", authority::suspend_agent),
+        on_post("/api/agents/resume", authority::resume_agent),
+        on_get("/api/gateways", authority::gateways),
+        on_post("/api/gateways/{fingerprint}/retire", authority::retire_gateway),
+        on_post("/api/gateways/suspend", authority::suspend_gateways),
+        on_post("/api/gateways/resume", authority::resume_gateways),
+        on_get("/api/changes", authority::changes),
+        on_post("/api/changes/{id}/confirm", authority::confirm_change),
+        on_post("/api/changes/{id}/reject", authority::reject_change),
+    ]
+}
+
+fn reviewers_routes() -> Vec<Route> {
     vec![
         on_get("/", pages::home),
         on_get("/signin", pages::sign_in_form),

@@ -6,7 +6,7 @@ use holdgate_protocol::Hash;
 
 use super::accountability;
 use crate::{
-    domain::{Accountability, Approval, Eligibility, Lasting, Terms, eligibility},
+    domain::{Accountability, Approval, Eligibility, Lasting, Terms, authority::is_built_in, eligibility},
     store::{Connection, StoreError, people},
 };
 
@@ -14,31 +14,37 @@ use crate::{
 pub(super) struct Authority {
     now: u64,
     lasting: Lasting,
-    eligibilities: HashMap<String, Vec<Eligibility>>,
+    persons: HashMap<String, Known>,
     /// By agent.
     accountable: HashMap<Hash, Accountability>,
 }
 
+struct Known {
+    eligibilities: Vec<Eligibility>,
+    resumed_at: Option<u64>,
+}
+
 impl Authority {
     pub(super) fn at(now: u64, lasting: Lasting) -> Self {
-        Authority { now, lasting, eligibilities: HashMap::new(), accountable: HashMap::new() }
+        Authority { now, lasting, persons: HashMap::new(), accountable: HashMap::new() }
     }
 
-    /// The roles that a person has for a hold.
+    /// The roles that a person has for a hold. The service's own roles are none: they give no right to decide.
     pub(super) async fn roles(
         &mut self,
         connection: &mut Connection,
         person: &str,
         terms: &Terms,
     ) -> Result<BTreeSet<String>, StoreError> {
-        let own = match self.eligibilities.entry(person.to_owned()) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(people::eligibilities(connection, person).await?),
-        };
-        Ok(eligibility::roles(own, terms, self.now, self.lasting.recertify_within))
+        let (now, within) = (self.now, self.lasting.recertify_within);
+        let known = self.known(connection, person).await?;
+        let mut roles = eligibility::roles(&known.eligibilities, terms, now, within);
+        roles.retain(|role| !is_built_in(role));
+        Ok(roles)
     }
 
-    /// Fills in what those who approved a hold may decide on now.
+    /// Leaves of approvals what their persons may decide on still. What somebody approved before they were suspended counts no
+    /// more, also after they were resumed.
     pub(super) async fn look_at(
         &mut self,
         connection: &mut Connection,
@@ -46,7 +52,10 @@ impl Authority {
         terms: &Terms,
     ) -> Result<(), StoreError> {
         for approval in approvals {
-            approval.now = self.roles(connection, &approval.person, terms).await?;
+            let now = self.roles(connection, &approval.person, terms).await?;
+            let resumed_at = self.known(connection, &approval.person).await?.resumed_at;
+            let lost = resumed_at.is_some_and(|resumed| approval.at <= resumed);
+            approval.now = if lost { BTreeSet::new() } else { now };
         }
         Ok(())
     }
@@ -60,6 +69,17 @@ impl Authority {
         match self.accountable.entry(terms.agent_key) {
             Entry::Occupied(known) => Ok(known.into_mut()),
             Entry::Vacant(place) => Ok(place.insert(accountability(connection, &terms.agent).await?)),
+        }
+    }
+
+    async fn known(&mut self, connection: &mut Connection, person: &str) -> Result<&Known, StoreError> {
+        match self.persons.entry(person.to_owned()) {
+            Entry::Occupied(known) => Ok(known.into_mut()),
+            Entry::Vacant(place) => {
+                let eligibilities = people::eligibilities(connection, person).await?;
+                let resumed_at = people::resumed_at(connection, person).await?;
+                Ok(place.insert(Known { eligibilities, resumed_at }))
+            }
         }
     }
 }

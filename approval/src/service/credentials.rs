@@ -3,7 +3,7 @@
 use holdgate_protocol::Hash;
 use serde_json::json;
 
-use crate::store::{Command, StoreError, Tx, ledger::Event};
+use crate::store::{Command, StoreError, Tx, access::fingerprint, ledger::Event};
 
 /// Whose credential it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,4 @@ impl Command for AddCredential {
         let data = data(&fingerprint(&self.hash));
         tx.record(Event { time, kind, hold: None, decided_by: None, data })
     }
-}
-
-/// What tells credentials apart in the ledger: the first 16 hex digits of their SHA-256.
-fn fingerprint(credential: &Hash) -> String {
-    credential.as_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

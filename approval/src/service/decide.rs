@@ -8,7 +8,7 @@ use std::{
 use holdgate_protocol::{Hash, gateway::HoldState};
 use serde_json::{Value, json};
 
-use super::{Service, Step, authority::Authority, overdue, transitions, who::Who};
+use super::{Service, Step, authority::Authority, denials, overdue, transitions, who::Who};
 use crate::{
     domain::{
         Accountability, Approval, Ballot, Case, Cause, Change, DecidedBy, Hold, Lasting, Refusal, Reviewer, Ruling,
@@ -63,8 +63,8 @@ impl Service {
     ///
     /// Who it is, is looked up in that transaction: a session may have ended while the request was read.
     pub async fn decide(&self, who: &Who, items: Vec<Item>) -> Result<Vec<Result<Hold, DecideError>>, DecideError> {
-        let (who, lasting) = (who.clone(), self.settings.lasting);
-        self.store.write(DecideAll { who, items, now: self.now(), lasting }).await
+        let (who, lasting, propose) = (who.clone(), self.settings.lasting, self.settings.propose_suspension);
+        self.store.write(DecideAll { who, items, now: self.now(), lasting, propose }).await
     }
 
     /// Takes back the approval of the own person of whoever asks while the hold waits for others.
@@ -95,6 +95,8 @@ struct DecideAll {
     items: Vec<Item>,
     now: u64,
     lasting: Lasting,
+    /// After how many denials in an hour an agent's suspension is proposed.
+    propose: u64,
 }
 
 /// Holds, reviewers and who answers for agents are looked up once for all items, and what becomes of the holds is written
@@ -121,7 +123,7 @@ impl Command for DecideAll {
     type Error = DecideError;
 
     async fn run(self, tx: &mut Tx) -> Result<Self::Answer, DecideError> {
-        let DecideAll { who, items, now, lasting } = self;
+        let DecideAll { who, items, now, lasting, propose } = self;
         let session = who.session(tx, now).await?.ok_or(DecideError::SessionEnded)?;
         session.may_decide()?;
         let mut decide = Decide::of(tx, session, &items, (now, lasting)).await?;
@@ -135,6 +137,7 @@ impl Command for DecideAll {
         }
         tx.insert_decisions(&decide.decisions).await?;
         transitions(tx, &decide.steps, now).await?;
+        denials::note(tx, &decide.steps, propose, now).await?;
         Ok(answers)
     }
 }

@@ -62,7 +62,8 @@ impl Command for PruneQuotas {
     type Error = StoreError;
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        tx.prune_quotas(self.now).await
+        tx.prune_quotas(self.now).await?;
+        tx.prune_denials(self.now).await
     }
 }
 

@@ -8,13 +8,13 @@ use holdgate_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Service, authority::Authority};
+use super::{Service, authority::Authority, sight::Sight};
 use crate::{
     domain::{Accountability, Approval, Case, Hold, Refusal, Reviewer, Stage},
     store::{
-        StoreError, attempts, feed,
+        Connection, StoreError, attempts, feed,
         holds::{self, Decision},
-        list::{self, Filter, Listed, Page, Place},
+        list::{self, Filter, Listed, Place},
         people::Session,
         policy,
     },
@@ -22,6 +22,15 @@ use crate::{
 
 /// The longest wait of a long poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
+
+/// The most holds that are read for one page of a list.
+const MOST_READ: u32 = 5000;
+
+/// How many holds are read at once, where a reader does not see all of them.
+const AT_ONCE: u32 = 500;
+
+/// The most holds that are looked at for the number of those that a reader sees.
+const MOST_COUNTED: u32 = 20_000;
 
 /// The cursor of a feed reader lies outside what is kept: it takes a new snapshot.
 #[derive(Debug, thiserror::Error)]
@@ -55,13 +64,15 @@ pub struct Detail {
     pub can_withdraw: bool,
 }
 
-/// A page of a list.
+/// A page of a list. It may have fewer holds than were asked for, or none, and yet be followed by others: where the reader does
+/// not see most of what there is, or where few are wanted.
 #[derive(Debug)]
 pub struct List {
     pub lines: Vec<Line>,
     /// Where the list goes on; `None` at its end.
     pub next: Option<Place>,
-    /// All holds in the state.
+    /// How many of the first 20,000 holds in this state are the reader's to see; those are not counted that they only decided
+    /// on.
     pub total: u64,
 }
 
@@ -153,9 +164,13 @@ impl Service {
         }
     }
 
-    /// A page of the holds in one state that a filter lets by.
+    /// A page of the holds in one state that a filter lets by and that the reader sees; see [`List`].
+    ///
+    /// Which holds somebody sees is more than a query can say, so the list is read in order and what is not theirs is left
+    /// out: at most [`MOST_READ`] holds for one page.
     pub async fn list(
         &self,
+        reader: &Session,
         state: HoldState,
         filter: &Filter,
         after: Option<&Place>,
@@ -163,16 +178,43 @@ impl Service {
     ) -> Result<List, StoreError> {
         self.expire().await?;
         let mut connection = self.store.read().await?;
-        let Page { items, next } = list::page(&mut connection, state, filter, after, limit).await?;
-        let ids: Vec<&str> =
-            items.iter().map(|item| &item.hold).filter(waits_for_several).map(|hold| &*hold.terms.id).collect();
-        let mut approvals = holds::approvals(&mut connection, &ids).await?;
+        let sight = Sight::of(&mut connection, &reader.person.id, self.now(), self.settings.lasting).await?;
+        let sorts = holds::sorts(&mut connection, state, MOST_COUNTED).await?;
+        let total = sorts.iter().filter(|(hold, _)| sight.covers(hold)).map(|(_, alike)| alike).sum();
+        let (mut seen, mut next, mut read) = (Vec::new(), after.cloned(), 0);
+        let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+        // Most readers see most of what there is: the first look is for as many as are wanted.
+        let mut some = limit;
+        loop {
+            let page = list::page(&mut connection, state, filter, next.as_ref(), some).await?;
+            next = page.next;
+            seen.extend(sight.filter(&mut connection, page.items).await?);
+            // A narrowed page has looked at as many holds as one may.
+            read += if *filter == Filter::default() { some } else { MOST_READ };
+            if seen.len() > wanted {
+                seen.truncate(wanted);
+                next = seen.last().map(|last: &Listed| last.place.clone());
+            }
+            if next.is_none() || seen.len() >= wanted || read >= MOST_READ {
+                break;
+            }
+            some = AT_ONCE;
+        }
+        let lines = self.lines(&mut connection, seen).await?;
+        Ok(List { lines, next, total })
+    }
+
+    /// What is missing of each hold of a list.
+    async fn lines(&self, connection: &mut Connection, listed: Vec<Listed>) -> Result<Vec<Line>, StoreError> {
+        let waiting = listed.iter().map(|item| &item.hold).filter(waits_for_several);
+        let ids: Vec<&str> = waiting.map(|hold| &*hold.terms.id).collect();
+        let mut approvals = holds::approvals(connection, &ids).await?;
         let (mut authority, nobody) = (Authority::at(self.now(), self.settings.lasting), Accountability::default());
-        let mut lines = Vec::with_capacity(items.len());
-        for listed in items {
+        let mut lines = Vec::with_capacity(listed.len());
+        for listed in listed {
             let terms = &listed.hold.terms;
             let mut approvals = approvals.remove(&terms.id).unwrap_or_default();
-            authority.look_at(&mut connection, &mut approvals, terms).await?;
+            authority.look_at(connection, &mut approvals, terms).await?;
             let case = Case {
                 requirement: &terms.requirement,
                 opened_at: listed.hold.opened_at,
@@ -185,14 +227,18 @@ impl Service {
             let missing = if pending { case.missing() } else { Vec::new() };
             lines.push(Line { listed, missing });
         }
-        Ok(List { lines, next, total: list::count(&mut connection, state).await? })
+        Ok(lines)
     }
 
-    /// Everything about one hold, and whether the reader can decide on it.
+    /// Everything about one hold, and whether the reader can decide on it. `None` also where it is not theirs to see.
     pub async fn detail(&self, id: &str, reader: &Session) -> Result<Option<Detail>, StoreError> {
         let now = self.now();
         let mut connection = self.store.read().await?;
         let Some(hold) = holds::find(&mut connection, id).await? else { return Ok(None) };
+        let sight = Sight::of(&mut connection, &reader.person.id, now, self.settings.lasting).await?;
+        if !sight.sees(&mut connection, &hold).await? {
+            return Ok(None);
+        }
         let hold = hold.at(now);
         let captured = holds::captured(&mut connection, id, &self.keys().data).await?;
         let agent_reason = holds::agent_reason(&mut connection, id).await?;

@@ -2,11 +2,55 @@
 
 use holdgate_protocol::Hash;
 
-use super::{Connection, StoreError, Tx, sql::values};
+use serde::Serialize;
 
-/// The group of a gateway's credential.
+use super::{
+    Connection, StoreError, Tx,
+    sql::{Row, values},
+};
+
+/// A gateway's credential, by what tells it apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Credential {
+    pub group: String,
+    /// The first 16 hex digits of its SHA-256.
+    pub fingerprint: String,
+    pub added_at: u64,
+    pub retired_at: Option<u64>,
+    /// Whether its whole group is suspended.
+    pub suspended: bool,
+}
+
+/// The credentials of gateways, those that were added last first.
+pub async fn credentials(connection: &mut Connection, limit: u32) -> Result<Vec<Credential>, StoreError> {
+    let sql = "SELECT g.grp, g.credential_hash, g.added_at, g.retired_at, s.since FROM gateways g
+               LEFT JOIN suspended_groups s ON s.grp = g.grp ORDER BY g.number DESC LIMIT $1";
+    let credential = |row: &Row| {
+        Ok(Credential {
+            group: row.text("grp")?,
+            fingerprint: fingerprint(&row.hash("credential_hash")?),
+            added_at: row.int("added_at")?,
+            retired_at: row.int_or_null("retired_at")?,
+            suspended: row.int_or_null("since")?.is_some(),
+        })
+    };
+    connection.rows(sql, values![limit]).await?.iter().map(credential).collect()
+}
+
+/// Whether there is a gateway group of this name.
+pub async fn is_group(connection: &mut Connection, group: &str) -> Result<bool, StoreError> {
+    Ok(connection.row("SELECT grp FROM gateways WHERE grp = $1 LIMIT 1", values![group]).await?.is_some())
+}
+
+/// What tells credentials apart in the ledger: the first 16 hex digits of their SHA-256.
+pub fn fingerprint(credential: &Hash) -> String {
+    credential.as_bytes().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The group of a gateway's credential that is valid now.
 pub async fn gateway_group(connection: &mut Connection, credential: &Hash) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT grp FROM gateways WHERE credential_hash = $1 AND retired_at IS NULL";
+    let sql = "SELECT grp FROM gateways WHERE credential_hash = $1 AND retired_at IS NULL
+               AND grp NOT IN (SELECT grp FROM suspended_groups)";
     connection.row(sql, values![credential]).await?.map(|row| row.text("grp")).transpose()
 }
 
@@ -28,6 +72,24 @@ impl Tx {
                    VALUES ($1, $2, $3, (SELECT coalesce(max(number), 0) + 1 FROM gateways))";
         self.execute(sql, values![credential, group, now]).await?;
         retired.iter().map(|row| row.hash("credential_hash")).collect()
+    }
+
+    /// Retires the credential with this fingerprint; gives its group. `None`: there is no valid one.
+    pub async fn retire_gateway(&mut self, fingerprint: &str, now: u64) -> Result<Option<String>, StoreError> {
+        let sql = "UPDATE gateways SET retired_at = $1 WHERE retired_at IS NULL AND substr(credential_hash, 9, 16) = $2
+                   RETURNING grp";
+        self.row(sql, values![now, fingerprint]).await?.map(|row| row.text("grp")).transpose()
+    }
+
+    /// Refuses all credentials of a group. `false`: it is so already.
+    pub async fn suspend_group(&mut self, group: &str, now: u64) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO suspended_groups (grp, since) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+        Ok(self.execute(sql, values![group, now]).await? == 1)
+    }
+
+    /// Lets a group's valid credentials in again. `false`: it was not suspended.
+    pub async fn resume_group(&mut self, group: &str) -> Result<bool, StoreError> {
+        Ok(self.execute("DELETE FROM suspended_groups WHERE grp = $1", values![group]).await? == 1)
     }
 
     pub async fn add_publisher(&mut self, name: &str, credential: &Hash, now: u64) -> Result<(), StoreError> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use holdgate_protocol::{
     Hash,
     bundle::PolicyRef,
-    gateway::{Asked, CapturedRequest, OpenHold},
+    gateway::{Asked, CapturedRequest, HoldState, OpenHold},
 };
 
 use super::{
@@ -106,6 +106,44 @@ pub async fn overdue(connection: &mut Connection, now: u64, limit: u32) -> Resul
 pub async fn open(connection: &mut Connection) -> Result<Vec<Hold>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved')");
     connection.rows(sql, values![]).await?.iter().map(hold).collect()
+}
+
+/// The open holds that a person has approved.
+pub async fn approved_by(connection: &mut Connection, person: &str) -> Result<Vec<Hold>, StoreError> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM holds WHERE state IN ('pending', 'approved')
+         AND id IN (SELECT hold FROM decisions WHERE person = $1 AND verdict = 'approve') ORDER BY id"
+    );
+    connection.rows(sql, values![person]).await?.iter().map(hold).collect()
+}
+
+/// Those of these holds that a person has decided on.
+pub async fn decided_on(
+    connection: &mut Connection,
+    person: &str,
+    holds: &[&str],
+) -> Result<BTreeSet<String>, StoreError> {
+    let rows = connection.find("SELECT person, hold FROM decisions WHERE hold IN", holds).await?;
+    let mut own = BTreeSet::new();
+    for row in rows {
+        if row.text("person")? == person {
+            own.insert(row.text("hold")?);
+        }
+    }
+    Ok(own)
+}
+
+/// The first holds in a state, up to so many, as sorts: one hold that stands for all that are alike in what says who sees
+/// them, and their number.
+pub async fn sorts(connection: &mut Connection, state: HoldState, most: u32) -> Result<Vec<(Hold, u64)>, StoreError> {
+    let sql = format!(
+        "WITH sorts AS (SELECT min(id) AS one, count(*) AS alike FROM
+           (SELECT id, grp, agent_key, requirement_hash, rules, policy_id FROM holds WHERE state = $1 LIMIT $2) AS looked_at
+           GROUP BY grp, agent_key, requirement_hash, rules, policy_id)
+         SELECT {COLUMNS}, sorts.alike FROM sorts JOIN holds ON holds.id = sorts.one"
+    );
+    let sort = |row: &Row| Ok((hold(row)?, row.int("alike")?));
+    connection.rows(sql, values![state.as_str(), most]).await?.iter().map(sort).collect()
 }
 
 /// What the gateway captured of a hold's request.

@@ -9,7 +9,12 @@ use super::{
     Connection, StoreError, Tx,
     sql::{Row, values},
 };
-use crate::domain::{self, Refusal, Scope, Unfit};
+use crate::domain::{Eligibility, Grant, Refusal, Unfit};
+
+/// What [`eligibility`] reads.
+pub(super) const ELIGIBILITY: &str =
+    "CAST(e.number AS TEXT) AS id, e.person, e.role, e.scope, e.valid_from, e.valid_until,
+    e.granted_by, e.granted_at, e.certified_at";
 
 /// A person of the directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,40 +51,25 @@ pub enum Via {
     Provider { iss: String, client: String },
 }
 
-/// A role that a person is eligible for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Eligibility {
-    pub role: String,
-    /// A policy's id, or `*`.
-    pub scope: String,
-    pub from: Option<u64>,
-    /// The first moment at which it does not hold any more.
-    pub until: Option<u64>,
+/// What a person is eligible for and was not ended, whether or not it holds at this moment. A suspended person is eligible
+/// for nothing.
+pub async fn eligibilities(connection: &mut Connection, person: &str) -> Result<Vec<Eligibility>, StoreError> {
+    let sql = format!(
+        "SELECT {ELIGIBILITY} FROM eligibility e JOIN persons p ON p.id = e.person
+         WHERE e.person = $1 AND e.ended_at IS NULL AND p.suspended_at IS NULL ORDER BY e.number"
+    );
+    connection.rows(sql, values![person]).await?.iter().map(eligibility).collect()
 }
 
-/// What a person is eligible for.
-pub async fn eligibilities(connection: &mut Connection, person: &str) -> Result<Vec<domain::Eligibility>, StoreError> {
-    let sql = "SELECT role, scope, valid_from, valid_until, granted_by, granted_at FROM eligibility WHERE person = $1";
-    let eligibility = |row: &Row| {
-        let (role, scope, granted_at) = (row.text("role")?, row.text("scope")?, row.int("granted_at")?);
-        Ok(domain::Eligibility {
-            id: format!("{role} {scope}"),
-            person: person.to_owned(),
-            role,
-            scope: Scope { policy: Some(scope).filter(|scope| scope != "*"), ..Scope::default() },
-            from: row.int_or_null("valid_from")?,
-            until: row.int_or_null("valid_until")?,
-            granted_by: row.text("granted_by")?,
-            granted_at,
-            certified_at: granted_at,
-        })
-    };
-    connection.rows(sql, values![person]).await?.iter().map(eligibility).collect()
+/// When the last suspension of a person ended: what they approved before counts no more.
+pub async fn resumed_at(connection: &mut Connection, person: &str) -> Result<Option<u64>, StoreError> {
+    let row = connection.row("SELECT resumed_at FROM persons WHERE id = $1", values![person]).await?;
+    Ok(row.map(|row| row.int_or_null("resumed_at")).transpose()?.flatten())
 }
 
 /// Whether a person is eligible for anything at `now`.
 pub async fn is_eligible(connection: &mut Connection, person: &str, now: u64) -> Result<bool, StoreError> {
-    let sql = "SELECT role FROM eligibility WHERE person = $1
+    let sql = "SELECT role FROM eligibility WHERE person = $1 AND ended_at IS NULL
                AND coalesce(valid_from, 0) <= $2 AND (valid_until IS NULL OR $2 < valid_until) LIMIT 1";
     Ok(connection.row(sql, values![person, now]).await?.is_some())
 }
@@ -92,7 +82,8 @@ pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result
 
 /// The person behind an identity at an issuer, with their name.
 pub async fn behind(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<Person>, StoreError> {
-    let sql = "SELECT p.id, p.name FROM links l JOIN persons p ON p.id = l.person WHERE l.iss = $1 AND l.sub = $2";
+    let sql = "SELECT p.id, p.name FROM links l JOIN persons p ON p.id = l.person WHERE l.iss = $1 AND l.sub = $2
+               AND p.suspended_at IS NULL";
     let Some(row) = connection.row(sql, values![iss, sub]).await? else { return Ok(None) };
     Ok(Some(Person { id: row.text("id")?, name: row.text("name")? }))
 }
@@ -103,12 +94,12 @@ pub async fn members(connection: &mut Connection, group: &str) -> Result<BTreeSe
     rows.iter().map(|row| row.text("person")).collect()
 }
 
-/// A person with the hash of their password, if they have one.
+/// A person who may sign in, with the hash of their password, if they have one.
 pub async fn with_password(
     connection: &mut Connection,
     id: &str,
 ) -> Result<Option<(Person, Option<String>)>, StoreError> {
-    let sql = "SELECT id, name, password_hash FROM persons WHERE id = $1";
+    let sql = "SELECT id, name, password_hash FROM persons WHERE id = $1 AND suspended_at IS NULL";
     let Some(row) = connection.row(sql, values![id]).await? else { return Ok(None) };
     Ok(Some((Person { id: row.text("id")?, name: row.text("name")? }, row.text_or_null("password_hash")?)))
 }
@@ -116,7 +107,8 @@ pub async fn with_password(
 /// The session of a token that is valid at `now`.
 pub async fn session(connection: &mut Connection, token: &Hash, now: u64) -> Result<Option<Session>, StoreError> {
     let sql = "SELECT p.id, p.name, s.signed_in_at, s.expires_at, s.iss, s.client
-               FROM sessions s JOIN persons p ON p.id = s.person WHERE s.token_hash = $1 AND s.expires_at > $2";
+               FROM sessions s JOIN persons p ON p.id = s.person WHERE s.token_hash = $1 AND s.expires_at > $2
+               AND p.suspended_at IS NULL";
     let Some(row) = connection.row(sql, values![token, now]).await? else { return Ok(None) };
     let person = Person { id: row.text("id")?, name: row.text("name")? };
     let via = match (row.text_or_null("iss")?, row.text_or_null("client")?) {
@@ -148,18 +140,14 @@ impl Tx {
         Ok(())
     }
 
-    pub async fn grant_eligibility(
-        &mut self,
-        person: &str,
-        eligibility: &Eligibility,
-        granted_by: &str,
-        now: u64,
-    ) -> Result<(), StoreError> {
-        let sql = "INSERT INTO eligibility (person, role, scope, valid_from, valid_until, granted_by, granted_at)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7)";
-        let Eligibility { role, scope, from, until } = eligibility;
-        self.execute(sql, values![person, role, scope, *from, *until, granted_by, now]).await?;
-        Ok(())
+    /// Gives a person a role; says under which id.
+    pub async fn grant_eligibility(&mut self, grant: &Grant, granted_by: &str, now: u64) -> Result<String, StoreError> {
+        let sql = "INSERT INTO eligibility (number, person, role, scope, valid_from, valid_until, granted_by, granted_at,
+                   certified_at) VALUES ((SELECT coalesce(max(number), 0) + 1 FROM eligibility), $1, $2, $3, $4, $5, $6, $7, $7)
+                   RETURNING CAST(number AS TEXT) AS id";
+        let Grant { person, role, scope, from, until } = grant;
+        let scope = serde_json::to_string(scope)?;
+        self.one(sql, values![person, role, scope, *from, *until, granted_by, now]).await?.text("id")
     }
 
     /// Sets a password and ends the person's sessions. `false`: there is no such person.
@@ -188,4 +176,19 @@ impl Tx {
         self.execute("DELETE FROM sessions WHERE token_hash = $1", values![token]).await?;
         Ok(())
     }
+}
+
+/// One row of [`ELIGIBILITY`].
+pub(super) fn eligibility(row: &Row) -> Result<Eligibility, StoreError> {
+    Ok(Eligibility {
+        id: row.text("id")?,
+        person: row.text("person")?,
+        role: row.text("role")?,
+        scope: row.json("scope")?,
+        from: row.int_or_null("valid_from")?,
+        until: row.int_or_null("valid_until")?,
+        granted_by: row.text("granted_by")?,
+        granted_at: row.int("granted_at")?,
+        certified_at: row.int("certified_at")?,
+    })
 }

@@ -69,7 +69,7 @@ fn hashes(value: &Value) -> Vec<Hash> {
 async fn the_running_service_proves_every_entry_and_its_own_past() {
     let world = World::new().await;
     some_history(&world).await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let answer = alice.get("/api/ledger/checkpoint").await;
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
     let earlier = Checkpoint::open(&answer.text, &world.ledger_keys()).unwrap();
@@ -118,7 +118,7 @@ async fn the_running_service_proves_every_entry_and_its_own_past() {
 #[tokio::test]
 async fn an_export_is_verified_without_the_service() {
     let world = World::new().await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     world.service.keep_checkpoint(CHECKPOINT_EVERY).await.unwrap();
     some_history(&world).await;
     // It is too early for another one.
@@ -160,7 +160,7 @@ impl Command for Flood {
 #[tokio::test]
 async fn a_long_ledger_is_exported_piece_by_piece() {
     let world = World::new().await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     for _ in 0..3 {
         world.service.store.write(Flood(700)).await.unwrap();
         world.clock.advance(CHECKPOINT_EVERY);
@@ -193,7 +193,7 @@ async fn a_long_ledger_is_exported_piece_by_piece() {
 #[tokio::test]
 async fn a_row_that_is_changed_in_the_database_is_found() {
     let world = World::new().await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let (denied, _) = some_history(&world).await;
     let kept = alice.get("/api/ledger/checkpoint").await.text;
     let page = alice.get(&format!("/api/ledger/entries?hold={denied}")).await.json();
@@ -223,7 +223,7 @@ async fn a_row_that_is_changed_in_the_database_is_found() {
 async fn a_past_that_is_written_anew_is_found_by_who_kept_a_checkpoint() {
     let world = World::new().await;
     let (denied, _) = some_history(&world).await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let kept = alice.get("/api/ledger/checkpoint").await.text;
     // With the whole of the database at hand: another past, and no trace of the tree that there was.
     world.run(UNGUARD).await.unwrap();
@@ -231,7 +231,7 @@ async fn a_past_that_is_written_anew_is_found_by_who_kept_a_checkpoint() {
     world.run(&[&forge, "DELETE FROM ledger_nodes", "DELETE FROM checkpoints"]).await.unwrap();
     let world = world.reopened().await;
     some_history(&world).await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let exported = export(&world, &alice).await;
     assert!(verify(&world, &exported, &[]).verified, "the service has signed what it found");
     let report = verify(&world, &exported, &[("kept.note", &kept)]);
@@ -243,7 +243,7 @@ async fn a_past_that_is_written_anew_is_found_by_who_kept_a_checkpoint() {
 async fn entries_of_an_earlier_version_get_their_place_in_the_tree_once() {
     let world = World::new().await;
     some_history(&world).await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let before = alice.get("/api/ledger/checkpoint").await.text;
     world.run(UNGUARD).await.unwrap();
     world.run(&["DELETE FROM ledger_nodes WHERE level > 0 OR idx >= 5"]).await.unwrap();
@@ -264,14 +264,14 @@ async fn several_processes_grow_one_tree() {
     for (store, count) in [(&world.service.store, 3), (&other, 5), (&other, 1), (&world.service.store, 7)] {
         store.write(Flood(count)).await.unwrap();
     }
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     assert!(verify(&world, &export(&world, &alice).await, &[]).verified);
 }
 
 #[tokio::test]
 async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
     let world = World::new().await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let (denied, _) = some_history(&world).await;
     let entries = alice.get(&format!("/api/ledger/entries?hold={denied}")).await.json();
     let seq = entries["items"][1]["seq"].as_u64().unwrap();
@@ -289,7 +289,7 @@ async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
     let entry = alice.get(&format!("/api/ledger/entries/{correction}")).await.json()["entry"].clone();
     assert_eq!((&entry["corrects"], &entry["corrected_by"]), (&json!(seq), &json!([again["seq"]])));
     assert_eq!((&entry["kind"], &entry["hold"], &entry["decided_by"]), (&json!("correction"), &json!(denied), &json!("human")));
-    let data = json!({"corrects": seq, "person": "alice", "reason": body["reason"], "text": body["text"], "signed_in_at": NOW, "via": "local"});
+    let data = json!({"corrects": seq, "person": "audra", "reason": body["reason"], "text": body["text"], "signed_in_at": NOW, "via": "local"});
     assert_eq!(entry["data"], data);
     let page = alice.get(&format!("/api/ledger/entries?hold={denied}")).await.json();
     assert_eq!(page["items"][1]["corrected_by"], json!([correction]));
@@ -319,7 +319,7 @@ async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
 async fn the_ledger_vouches_for_what_was_captured_and_forgets_it_with_the_capture() {
     let world = World::new().await;
     let (denied, _) = some_history(&world).await;
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let seq = alice.get(&format!("/api/ledger/entries?hold={denied}&limit=1")).await.json()["items"][0]["seq"].clone();
     let entry = async || alice.get(&format!("/api/ledger/entries/{seq}")).await.json();
     let kept = entry().await;
@@ -336,7 +336,7 @@ async fn the_ledger_vouches_for_what_was_captured_and_forgets_it_with_the_captur
 
     world.clock.advance(Retention::default().captures);
     world.service.forget().await.unwrap();
-    let alice = world.sign_in("alice").await;
+    let alice = world.sign_in("audra").await;
     let gone = alice.get(&format!("/api/ledger/entries/{seq}")).await.json();
     assert_eq!((&gone["captured"], &gone["leaf"]), (&Value::Null, &kept["leaf"]));
     assert_eq!(world.number("SELECT count(*) AS n FROM captures").await, 1, "the open one");

@@ -1,5 +1,7 @@
 // What both databases are tested by: included by `service.rs` (SQLite) and `postgres.rs`.
 
+#[path = "administrators.rs"]
+mod administrators;
 #[path = "attacks.rs"]
 mod attacks;
 #[path = "audit.rs"]
@@ -40,12 +42,16 @@ mod lots;
 mod marks;
 #[path = "notices.rs"]
 mod notices;
+#[path = "offboarding.rs"]
+mod offboarding;
 #[path = "oidc.rs"]
 mod oidc;
 #[path = "openapi.rs"]
 mod openapi;
 #[path = "operations.rs"]
 mod operations;
+#[path = "people.rs"]
+mod people;
 #[path = "policy.rs"]
 mod policy;
 #[path = "problems.rs"]

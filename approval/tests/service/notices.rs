@@ -24,7 +24,7 @@ fn told(world: &World, receiver: &Receiver) -> Service {
 }
 
 async fn count(world: &World, state: &str) -> u64 {
-    let answer = world.sign_in("alice").await.get(&format!("/api/notices?state={state}")).await;
+    let answer = world.sign_in("audra").await.get(&format!("/api/notices?state={state}")).await;
     assert_eq!(answer.status, 200, "{}", answer.text);
     answer.json()["total"].as_u64().unwrap()
 }
@@ -123,7 +123,7 @@ async fn a_notice_that_nobody_takes_fails_after_a_day_and_holds_up_no_other() {
     world.clock.advance(DAY);
     receiver.wait(5).await;
     until(&world, "failed", 1).await;
-    let shown = world.sign_in("alice").await.get("/api/notices?state=failed").await.json();
+    let shown = world.sign_in("ann").await.get("/api/notices?state=failed").await.json();
     assert_eq!((&shown["items"][0]["hold"], &shown["items"][0]["hook"]), (&hold.as_str().into(), &"chat".into()));
     assert_eq!((&shown["items"][0]["tries"], &shown["items"][0]["error"]), (&4.into(), &"it answered 400".into()));
     assert_eq!(world.get("/api/notices", "").await.status, 401);

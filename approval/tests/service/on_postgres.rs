@@ -38,6 +38,9 @@ pub const FORGERIES: &[&str] = &[
      SELECT number, '', 1, 1 FROM decisions WHERE verdict = 'deny'",
 ];
 
+/// How eligibility came to its scopes.
+pub const AUTHORITY: &str = include_str!("../../migrations/postgres/0005_authority.sql");
+
 /// What a serving process has in its data folder.
 pub const FILES: &[&str] = &[];
 

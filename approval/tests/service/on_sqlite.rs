@@ -37,6 +37,9 @@ pub const FORGERIES: &[&str] = &[
      SELECT number, '', 1, 1 FROM decisions WHERE verdict = 'deny'",
 ];
 
+/// How eligibility came to its scopes.
+pub const AUTHORITY: &str = include_str!("../../migrations/sqlite/0008_authority.sql");
+
 /// What a serving process has in its data folder.
 pub const FILES: &[&str] = &["holdgate.db", "holdgate.db-wal", "holdgate.db-shm", "serve.lock"];
 

@@ -53,7 +53,7 @@ async fn answers_have_the_members_that_the_document_requires() {
     let world = World::new().await;
     let document = document();
     let (ask, hold) = world.held(&["why"], "a").await;
-    let alice = world.sign_in("alice").await;
+    let (alice, audra) = (world.sign_in("alice").await, world.sign_in("audra").await);
     alice.decide(&hold, "approve").await;
     world.redeem(&hold, &ask, 1).await;
     let (_, opened) = world.open(&world.ask(&["one"], "b")).await;
@@ -62,17 +62,32 @@ async fn answers_have_the_members_that_the_document_requires() {
     let record = batch["records"][0].clone();
     let accepted = world.gateway("edge", "POST", "/v1/audit", &batch).await.json();
     let gaps = alice.get("/api/audit/gaps").await.json();
-    let figures = alice.get("/api/figures").await.json();
+    let figures = audra.get("/api/figures").await.json();
     let session = serde_json::json!({"person": "alice", "password": crate::support::PASSWORD}).to_string();
     let session = axum::http::Request::post("/api/sessions").body(session.into()).unwrap();
+    let ann = world.sign_in("ann").await;
+    let why = |mut body: Value| {
+        body["reason"] = "a test".into();
+        body
+    };
+    let person = ann.get("/api/people/alice").await.json();
+    let done = ann.post("/api/gateways/suspend", why(serde_json::json!({"group": "other"}))).await.json();
+    let first = async |path: &str| ann.get(path).await.json()["items"][0].clone();
     let samples = [
         ("HoldFigures", figures["holds"].clone()),
         ("ReviewerFigures", figures["reviewers"][0].clone()),
         ("RuleFigures", figures["rules"][0].clone()),
         ("Figures", figures),
-        ("NoticeList", alice.get("/api/notices").await.json()),
+        ("NoticeList", audra.get("/api/notices").await.json()),
         ("StartedSession", crate::support::send(&world.people, session).await.json()),
         ("Error", world.get("/nothing", "").await.json()),
+        ("PersonDetail", person.clone()),
+        ("Eligibility", person["eligibility"][0].clone()),
+        ("Person", first("/api/people").await),
+        ("Group", first("/api/groups").await),
+        ("AgentLine", first("/api/agents").await),
+        ("Credential", first("/api/gateways").await),
+        ("ChangeAnswer", done),
         ("AuditBatch", batch),
         ("AuditRecord", record),
         ("AuditAnswer", accepted),
@@ -82,9 +97,9 @@ async fn answers_have_the_members_that_the_document_requires() {
         ("FeedPage", serde_json::json!(world.feed(0).await)),
         ("Session", alice.get("/api/session").await.json()),
         ("HoldLine", list["items"][0].clone()),
-        ("LedgerEntry", alice.get("/api/ledger/entries").await.json()["items"][0].clone()),
-        ("LedgerEntryList", alice.get("/api/ledger/entries").await.json()),
-        ("LedgerEntryDetail", alice.get("/api/ledger/entries/1").await.json()),
+        ("LedgerEntry", audra.get("/api/ledger/entries").await.json()["items"][0].clone()),
+        ("LedgerEntryList", audra.get("/api/ledger/entries").await.json()),
+        ("LedgerEntryDetail", audra.get("/api/ledger/entries/1").await.json()),
         ("HoldList", list),
         ("HoldDetail", alice.get(&format!("/api/holds/{hold}")).await.json()),
         ("SignedKeys", world.gateway("edge", "GET", "/v1/keys", &Value::Null).await.json()),

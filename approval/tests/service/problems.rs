@@ -64,6 +64,7 @@ async fn every_error_of_the_peoples_listener_is_a_problem() {
     check(&alice.get("/api/holds/none").await, 404, "not_found");
     check(&alice.get("/api/holds/%ff").await, 400, "malformed");
     check(&alice.get("/api/holds?state=open").await, 400, "malformed");
+    check(&alice.get("/api/ledger/entries/first").await, 400, "malformed");
     check(&alice.post("/api/decisions", json!({"items": [], "as": "bob"})).await, 400, "malformed");
     check(&alice.decide("none", "approve").await, 404, "not_found");
 }

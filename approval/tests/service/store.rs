@@ -14,6 +14,22 @@ use crate::{
 
 struct Sql(&'static [&'static str]);
 
+/// Does to the database what no command does.
+pub async fn execute(world: &World, sql: &'static str) {
+    struct One(&'static str);
+
+    impl Command for One {
+        type Answer = ();
+        type Error = StoreError;
+
+        async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+            tx.execute(self.0, vec![]).await.map(|_| ())
+        }
+    }
+
+    world.service.store.write(One(sql)).await.unwrap();
+}
+
 impl Command for Sql {
     type Answer = ();
     type Error = StoreError;

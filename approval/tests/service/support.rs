@@ -157,6 +157,10 @@ people:
      eligibility: [{role: iam, scope: guard, until: "2026-09-21T14:33:20Z"}]}
   - {id: lena, name: Lena Lead, password_hash: HASH, eligibility: [{role: lead, scope: guard}]}
   - {id: nopass, name: Nora Nopass, eligibility: [{role: iam, scope: "*"}]}
+  - {id: ann, name: Ann Admin, password_hash: HASH, links: [{iss: "https://idp.example", sub: ann}],
+     eligibility: [{role: holdgate-admin}]}
+  - {id: abe, name: Abe Admin, password_hash: HASH, eligibility: [{role: holdgate-admin}]}
+  - {id: audra, name: Audra Auditor, password_hash: HASH, eligibility: [{role: holdgate-auditor}]}
 groups:
   - {id: platform, name: Platform team, members: [alice, olivia]}
   - {id: nobody, name: Empty team, members: []}
@@ -387,6 +391,12 @@ impl Reviewer<'_> {
     pub async fn post(&self, path: &str, body: Value) -> Answer {
         let request = Request::post(path).header("cookie", &self.cookie).header("x-csrf-token", &self.csrf);
         send(&self.world.people, request.body(body.to_string().into()).unwrap()).await
+    }
+
+    /// Takes something away, by the address alone.
+    pub async fn delete(&self, path: &str) -> Answer {
+        let request = Request::delete(path).header("cookie", &self.cookie).header("x-csrf-token", &self.csrf);
+        send(&self.world.people, request.body(Body::empty()).unwrap()).await
     }
 
     pub async fn decide(&self, hold: &str, verdict: &str) -> Answer {

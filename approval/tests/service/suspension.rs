@@ -65,7 +65,7 @@ async fn a_suspended_agent_loses_its_holds_and_gets_no_others() {
     let mut connection = world.service.store.read().await.unwrap();
     let entries = ledger::page(&mut connection, None, 0, 1000).await.unwrap();
     let data = |kind: &str| entries.iter().find(|entry| entry.kind == kind).map(|entry| entry.data.clone());
-    let expected = json!({"agent": agent().caller(), "reason": "it runs wild"});
+    let expected = json!({"agent": agent().caller(), "by": "operator", "reason": "it runs wild"});
     assert_eq!(serde_json::from_str::<Value>(&data("agent.suspended").unwrap()).unwrap(), expected);
     assert!(data("agent.resumed").is_some());
 }

@@ -52,7 +52,7 @@ pub async fn figures(
     State(app): State<App>,
     Params(ask): Params<FigureParams>,
 ) -> Result<Response, PageFailure> {
-    may_read_figures(&signed)?;
+    may_read_figures(&app, &signed).await?;
     let figures = app.service.figures(ask.since(app.service.now())).await?;
     let page = FiguresPage {
         reader: Reader::new(&signed),

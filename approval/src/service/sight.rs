@@ -1,0 +1,76 @@
+//! Who sees which holds: those who may decide on them, decided on them or answer for their agents, and auditors.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    domain::{Eligibility, Hold, Lasting, authority::AUDITOR},
+    store::{Connection, StoreError, directory, directory::Identity, holds, list::Listed, people},
+};
+
+/// What one person may see at a moment.
+pub(super) struct Sight {
+    person: String,
+    /// What holds at this moment.
+    eligibilities: Vec<Eligibility>,
+    links: BTreeSet<Identity>,
+    groups: BTreeSet<String>,
+}
+
+impl Sight {
+    pub(super) async fn of(
+        connection: &mut Connection,
+        person: &str,
+        now: u64,
+        lasting: Lasting,
+    ) -> Result<Self, StoreError> {
+        let mut eligibilities = people::eligibilities(connection, person).await?;
+        eligibilities.retain(|one| one.holds_at(now, lasting.recertify_within));
+        let links = directory::links(connection, person).await?.into_iter().collect();
+        let groups = directory::groups_of(connection, person).await?.into_iter().collect();
+        Ok(Sight { person: person.to_owned(), eligibilities, links, groups })
+    }
+
+    /// Whether a hold is this person's to see, without a look at who decided on it.
+    pub(super) fn covers(&self, hold: &Hold) -> bool {
+        let requirement = &hold.terms.requirement;
+        let factors = requirement.factors.iter().filter(|factor| factor.approvals > 0).map(|factor| &factor.role);
+        let asked: Vec<&String> = factors.chain(requirement.escalate.as_ref().map(|escalate| &escalate.role)).collect();
+        let shows =
+            |one: &Eligibility| (one.role == AUDITOR || asked.contains(&&one.role)) && one.scope.covers(&hold.terms);
+        self.eligibilities.iter().any(shows) || self.answers_for(hold)
+    }
+
+    /// Whether this person sees a hold.
+    pub(super) async fn sees(&self, connection: &mut Connection, hold: &Hold) -> Result<bool, StoreError> {
+        if self.covers(hold) {
+            return Ok(true);
+        }
+        Ok(!holds::decided_on(connection, &self.person, &[&hold.terms.id]).await?.is_empty())
+    }
+
+    /// Those of a list that this person sees.
+    pub(super) async fn filter(
+        &self,
+        connection: &mut Connection,
+        listed: Vec<Listed>,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let covered: Vec<bool> = listed.iter().map(|listed| self.covers(&listed.hold)).collect();
+        let others = listed.iter().zip(&covered).filter(|(_, covered)| !**covered);
+        let others: Vec<&str> = others.map(|(listed, _)| listed.hold.terms.id.as_str()).collect();
+        let decided = holds::decided_on(connection, &self.person, &others).await?;
+        let seen = listed.into_iter().zip(covered);
+        let seen = seen.filter(|(listed, covered)| *covered || decided.contains(&listed.hold.terms.id));
+        Ok(seen.map(|(listed, _)| listed).collect())
+    }
+
+    /// As the service's `accountability`, asked the other way round: by what is known of the person.
+    fn answers_for(&self, hold: &Hold) -> bool {
+        let agent = &hold.terms.agent;
+        let is_own = |iss: &str, sub: &str| self.links.contains(&Identity { iss: iss.into(), sub: sub.into() });
+        let owns = agent.owner.as_deref().is_some_and(|owner| match owner.strip_prefix("group/") {
+            Some(group) => self.groups.contains(group),
+            None => is_own(&agent.iss, owner),
+        });
+        owns || is_own(&agent.iss, &agent.sub) || agent.act.iter().any(|actor| is_own(&actor.iss, &actor.sub))
+    }
+}
