@@ -74,3 +74,5 @@ mod store;
 mod support;
 #[path = "suspension.rs"]
 mod suspension;
+#[path = "table.rs"]
+mod table;

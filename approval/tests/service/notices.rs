@@ -112,6 +112,11 @@ async fn a_notice_that_nobody_takes_fails_after_a_day_and_holds_up_no_other() {
     let _delivering = deliver(&service);
     for (count, wait) in [(1, 7), (2, 13), (3, 0)] {
         receiver.wait(count).await;
+        // The pause counts from when the failure was noted.
+        let noted = format!("SELECT count(*) AS n FROM deliveries WHERE tries >= {count}");
+        while world.number(noted.clone()).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         world.clock.advance(wait);
     }
     // The pending one rests; another passes it.
