@@ -16,3 +16,6 @@ mod database;
 
 #[path = "service/full.rs"]
 mod full;
+
+#[path = "service/generated.rs"]
+mod generated;
