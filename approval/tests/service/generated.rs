@@ -44,6 +44,12 @@ async fn whatever_is_sent_the_answer_is_one_of_the_document() {
     let data = made(folder.path()).await;
     let gateway = run(&data, &["gateway", "add", "edge"], "").await.1;
     let publisher = run(&data, &["publisher", "add", "ci"], "").await.1;
+    for arguments in
+        [&["person", "add", "ann", "--name", "Ann Adams"][..], &["eligibility", "grant", "ann", "holdgate-admin"]]
+    {
+        let (code, _, error) = run(&data, arguments, "").await;
+        assert_eq!(code, 0, "{error}");
+    }
     run(&data, &["person", "set-password", "ann"], &format!("{PASSWORD}\n")).await;
     let serving = serve(&data).await;
     let (signed, reference) = policy(1, |_| {});

@@ -213,7 +213,7 @@ async fn a_list_stays_paged_where_most_of_it_is_not_the_readers() {
                   SELECT n.id || h.id, n.id, h.agent, h.agent_key, h.digest, h.components, h.requirement, h.requirement_hash,
                   h.rules, h.policy_id, h.policy_rev, h.policy_serial, h.method, h.authority, h.path, h.opened_at, h.state,
                   h.since, h.deadline FROM holds h
-                  CROSS JOIN (SELECT substr(id, 1, 4) AS id FROM holds ORDER BY id LIMIT 12) n
+                  CROSS JOIN (SELECT substr(id, 1, 16) AS id FROM holds ORDER BY id LIMIT 12) n
                   WHERE h.agent NOT LIKE '%rare%'";
     crate::store::execute(&world, copies).await;
     let carol = world.sign_in("carol").await;

@@ -103,7 +103,6 @@ pub async fn made(folder: &Path) -> std::path::PathBuf {
     let (keys, directory, data) = (folder.join("authors.jwks.json"), folder.join("people.yaml"), folder.join("data"));
     std::fs::write(&keys, json!(Jwks { keys: vec![authors().to_public_jwk()] }).to_string()).unwrap();
     let people = "format: 1\npeople:\n  - {id: alice, name: Alice Archer, eligibility: [{role: iam, scope: \"*\"}]}
-  - {id: ann, name: Ann Adams, eligibility: [{role: holdgate-admin, scope: \"*\"}]}
   - {id: olivia, name: Olivia Owens, links: [{iss: \"https://idp.example\", sub: olivia}]}\n";
     std::fs::write(&directory, people).unwrap();
     let (keys, directory) = (keys.to_str().unwrap(), directory.to_str().unwrap());
