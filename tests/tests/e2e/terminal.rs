@@ -217,13 +217,17 @@ async fn holds_are_listed_and_decided_several_at_once() {
         "{shown}"
     );
 
-    // Bob may lead, and not approve what asks for approvers.
+    // Bob may lead, and does not even see what asks for approvers only.
     let other = held(&service, "desk.write", "bot-4", |_| {}).await;
     let mut command = service.holdgate(&["approvals", "approve", &other, &both, "--yes", "--reason", "fine"]);
     command.env("HOLDGATE_TOKEN", service.token("bob").await.unwrap());
     let ran = service.run(command, "").await.unwrap();
     assert!(ran.code == 1 && ran.stdout.contains(&format!("{both}: approved\n")), "{}", ran.stdout);
-    assert!(ran.stdout.contains(&format!("{other}: approve was not taken: No role of")), "{}", ran.stdout);
+    assert!(
+        ran.stdout.contains(&format!("{other}: approve was not taken: There is no hold `{other}`")),
+        "{}",
+        ran.stdout
+    );
 }
 
 /// What is shown to a person on a terminal, and their answer.
