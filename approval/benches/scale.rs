@@ -9,12 +9,8 @@
     reason = "a measurement may fail loudly, as the tests do whose helpers it shares"
 )]
 
-/// The database: that of `HOLDGATE_DATABASE_URL`, an empty one, or SQLite's.
-mod database {
-    pub async fn url(folder: &std::path::Path) -> String {
-        std::env::var("HOLDGATE_DATABASE_URL").unwrap_or_else(|_| holdgate_approval::store::default_url(folder))
-    }
-}
+#[path = "shared/database.rs"]
+mod database;
 
 #[expect(dead_code, reason = "it is the tests', and not all of it is needed here")]
 #[path = "../tests/service/support.rs"]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Service, decide::MAX_REASON, export::Export, who::Who};
 use crate::{
-    domain::DecidedBy,
+    domain::{DecidedBy, Lasting},
     store::{
         Command, Connection, StoreError, Tx, holds,
         ledger::{self, Entry, Event, Kept},
@@ -168,7 +168,16 @@ impl Service {
             return Err(LedgerError::Correction);
         }
         let (reason, text) = (reason.to_owned(), text.to_owned());
-        self.store.write(Correct { who: who.clone(), corrects, reason, text, now: self.now() }).await
+        self.store
+            .write(Correct {
+                who: who.clone(),
+                corrects,
+                reason,
+                text,
+                now: self.now(),
+                lasting: self.settings.lasting,
+            })
+            .await
     }
 
     /// Begins an export of the ledger as it is now.
@@ -211,6 +220,7 @@ struct Correct {
     reason: String,
     text: String,
     now: u64,
+    lasting: Lasting,
 }
 
 impl Command for Correct {
@@ -218,9 +228,10 @@ impl Command for Correct {
     type Error = LedgerError;
 
     async fn run(self, tx: &mut Tx) -> Result<u64, LedgerError> {
-        let Correct { who, corrects, reason, text, now } = self;
+        let Correct { who, corrects, reason, text, now, lasting } = self;
         let session = who.session(tx, now).await?.ok_or(LedgerError::SessionEnded)?;
-        if !people::is_eligible(tx, &session.person.id, now).await? {
+        let own = people::eligibilities(tx, &session.person.id).await?;
+        if !own.iter().any(|one| one.holds_at(now, lasting.recertify_within)) {
             return Err(LedgerError::NotEligible);
         }
         let entry = ledger::find(tx, corrects).await?.ok_or(LedgerError::NotFound(corrects))?;

@@ -102,12 +102,6 @@ pub async fn page(
     Ok(Page { items, next })
 }
 
-/// How many holds are in a state.
-pub async fn count(connection: &mut Connection, state: HoldState) -> Result<u64, StoreError> {
-    let sql = "SELECT count(*) AS count FROM holds WHERE state = $1";
-    connection.one(sql, values![state.as_str()]).await?.int("count")
-}
-
 fn listed(row: &Row) -> Result<Listed, StoreError> {
     let (method, authority, path) = (row.text("method")?, row.text("authority")?, row.text("path")?);
     let bytes = row.int_or_null("query_bytes")?.unwrap_or_default();

@@ -67,13 +67,6 @@ pub async fn resumed_at(connection: &mut Connection, person: &str) -> Result<Opt
     Ok(row.map(|row| row.int_or_null("resumed_at")).transpose()?.flatten())
 }
 
-/// Whether a person is eligible for anything at `now`.
-pub async fn is_eligible(connection: &mut Connection, person: &str, now: u64) -> Result<bool, StoreError> {
-    let sql = "SELECT role FROM eligibility WHERE person = $1 AND ended_at IS NULL
-               AND coalesce(valid_from, 0) <= $2 AND (valid_until IS NULL OR $2 < valid_until) LIMIT 1";
-    Ok(connection.row(sql, values![person, now]).await?.is_some())
-}
-
 /// The person behind an identity at an issuer.
 pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<String>, StoreError> {
     let row = connection.row("SELECT person FROM links WHERE iss = $1 AND sub = $2", values![iss, sub]).await?;
