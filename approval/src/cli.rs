@@ -459,11 +459,11 @@ async fn listen(serve: Serve) -> Result<(), CliError> {
     let listeners = listeners.with_metrics(serve.metrics).await.map_err(named)?;
     let (gateways, people) = listeners.addresses().map_err(named)?;
     let (stop, stopping) = watch::channel(false);
+    // Before anybody is told that it is ready, and may tell it to stop.
+    let signal = stop_signal().map_err(|error| named(format!("signals cannot be awaited: {error}")))?;
     tokio::spawn(async move {
-        match stop_signal().await {
-            Ok(()) => tracing::info!("stopping"),
-            Err(error) => tracing::error!(%error, "signals cannot be awaited; stopping"),
-        }
+        signal.await;
+        tracing::info!("stopping");
         // Once nobody listens, all is over anyway.
         let _ = stop.send(true);
     });
@@ -511,16 +511,24 @@ fn alone(data: &Path) -> Result<fs::File, CliError> {
     }
 }
 
-async fn stop_signal() -> io::Result<()> {
+/// Ends at the first signal to stop. Signals are caught from now on, not only once somebody waits.
+fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
-        tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed,
-            _ = terminate.recv() => Ok(()),
-        }
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(async move {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        })
     }
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    Ok(async {
+        // Without a way to hear of it, nothing stops the service but its end.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
+    })
 }

@@ -55,10 +55,11 @@ impl Sqlite {
         Ok(sqlite)
     }
 
-    /// Brings the database to this version. Processes that start at once do so one after the other.
+    /// Brings the database to this version. Processes that start at once do so one after the other. The lock comes before the
+    /// connection: of two that switch a new file to WAL at once, SQLite refuses one without waiting.
     async fn migrate(&self) -> Result<(), StoreError> {
-        let mut connection = self.options.connect().await?;
         let _alone = lock_beside(self.options.get_filename()).await?;
+        let mut connection = self.options.connect().await?;
         sqlx::migrate!("./migrations/sqlite").run(&mut connection).await?;
         Ok(())
     }
