@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod list;
 pub mod marks;
 pub mod notices;
+pub mod opening;
 pub mod people;
 pub mod policy;
 mod postgres;
@@ -107,6 +108,10 @@ pub enum StoreError {
 pub trait Command: Send + 'static {
     type Answer: Send + 'static;
     type Error: From<StoreError> + Send + 'static;
+
+    /// Whether all that it writes as a rule are new holds ([`Tx::open`]), so that it needs no savepoint. Before it writes anything
+    /// else, it calls [`Tx::flush`].
+    const OPENS: bool = false;
 
     fn run(self, tx: &mut Tx) -> impl Future<Output = Result<Self::Answer, Self::Error>> + Send;
 }

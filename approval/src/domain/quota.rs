@@ -6,7 +6,7 @@ use std::str::FromStr;
 use holdgate_protocol::{Actor, Agent, RuleRef};
 
 /// Whose holds are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Agent,
     Owner,

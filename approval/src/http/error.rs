@@ -147,6 +147,7 @@ impl From<OpenError> for Failure {
             }
             OpenError::UnknownRule(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_rule"),
             OpenError::RequirementMismatch => (StatusCode::UNPROCESSABLE_ENTITY, "requirement_mismatch"),
+            OpenError::GroupSuspended => return Failure::unauthorized(error),
             OpenError::Suspended => (StatusCode::FORBIDDEN, "agent_suspended"),
             OpenError::KeyReused => (StatusCode::CONFLICT, "idempotency_conflict"),
             OpenError::Quota { limit, retry_after } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use holdgate_protocol::{
     Hash, from_b64, from_b64url,
-    gateway::{MAX_AGENT_REASON, MAX_IDEMPOTENCY_KEY, OpenHold, VERSION},
+    gateway::{HoldState, MAX_AGENT_REASON, MAX_IDEMPOTENCY_KEY, OpenHold, VERSION},
 };
 use serde_json::json;
 
@@ -21,12 +21,17 @@ use crate::{
         holds::{self, JoinKey},
         idempotency,
         ledger::Event,
-        policy, quotas,
+        opening::NewHold,
+        quotas,
     },
 };
 
 /// The most rules that may hold one request.
 const MAX_RULES: usize = 256;
+
+/// The longest name under which holds are counted, in bytes: an agent's issuer and subject, its owner, or a rule. An index of
+/// PostgreSQL takes no longer ones than 2,700.
+const MAX_NAME: usize = 2048;
 
 /// How long the name that an agent gave its request is remembered after the end of the hold, in seconds: a day.
 pub const KEYS_KEPT: u64 = 24 * 60 * 60;
@@ -77,6 +82,8 @@ pub enum OpenError {
     RequirementMismatch,
     #[error("this agent is suspended")]
     Suspended,
+    #[error("this gateway group is suspended")]
+    GroupSuspended,
     #[error("this agent used the idempotency key for another request")]
     KeyReused,
     #[error("too many holds or tries: the limit `{}` is reached", .limit.as_str())]
@@ -105,8 +112,10 @@ fn check_form(ask: &OpenHold) -> Result<(), OpenError> {
     rules.sort_unstable();
     rules.dedup();
     let body = &ask.request.body;
+    let counted = counted(&ask.agent, &ask.rules);
     let checks = [
         ("attempt", is_attempt(&ask.attempt)),
+        ("agent", counted.iter().all(|(_, name)| name.len() <= MAX_NAME)),
         ("rules", !rules.is_empty() && rules.len() == ask.rules.len() && rules.len() <= MAX_RULES),
         ("components", !ask.components.is_empty()),
         ("agent_reason", ask.agent_reason.as_ref().is_none_or(|reason| reason.len() <= MAX_AGENT_REASON)),
@@ -141,6 +150,7 @@ struct Open {
 impl Command for Open {
     type Answer = Opened;
     type Error = OpenError;
+    const OPENS: bool = true;
 
     async fn run(self, tx: &mut Tx) -> Result<Opened, OpenError> {
         let Open { id, salt, group, ask, now, settings, data } = self;
@@ -154,14 +164,21 @@ impl Command for Open {
         if hash != ask.requirement {
             return Err(OpenError::RequirementMismatch);
         }
-        if policy::is_suspended(tx, &ask.agent.caller()).await? {
+        let agent_key = ask.agent.key();
+        let key = JoinKey { group: &group, agent_key: &agent_key, digest: &ask.digest, requirement: &hash };
+        tx.flush_for(key, &ask).await?;
+        let suspended = tx.suspended(ask.agent.caller(), &group).await?;
+        if suspended.group {
+            return Err(OpenError::GroupSuspended);
+        }
+        if suspended.agent {
             return Err(OpenError::Suspended);
         }
-        let agent_key = ask.agent.key();
         check_key(tx, &group, &agent_key, &ask, now).await?;
-        let key = JoinKey { group: &group, agent_key: &agent_key, digest: &ask.digest, requirement: &hash };
-        if let Some(found) = holds::find_open(tx, key).await? {
-            let found = expire_if_overdue(tx, found, now).await?;
+        let cooled = now.saturating_sub(settings.deny_cooldown);
+        for met in holds::met(tx, key, cooled).await? {
+            tx.flush().await?;
+            let found = expire_if_overdue(tx, met, now).await?;
             if found.stage.deadline().is_some() {
                 if matches!(found.stage, Stage::Pending(_)) {
                     check_joins(tx, &settings.quotas, &found, &ask, now).await?;
@@ -169,11 +186,10 @@ impl Command for Open {
                 note(tx, &found, &ask, now).await?;
                 return Ok(Opened { hold: found, seq: tx.seq(), how: How::Joined });
             }
-        }
-        let cooled = now.saturating_sub(settings.deny_cooldown);
-        if let Some(denied) = holds::find_denied(tx, key, cooled).await? {
-            let until = denied.since.saturating_add(settings.deny_cooldown);
-            return Ok(Opened { hold: denied, seq: tx.seq(), how: How::Denied { until } });
+            if found.stage.state() == HoldState::Denied {
+                let until = found.since.saturating_add(settings.deny_cooldown);
+                return Ok(Opened { hold: found, seq: tx.seq(), how: How::Denied { until } });
+            }
         }
         check_quotas(tx, &settings.quotas, &ask, now).await?;
         let terms = Terms {
@@ -188,17 +204,16 @@ impl Command for Open {
             rules: ask.rules.clone(),
             policy: ask.policy.clone(),
         };
-        let hold = Hold::open(terms, now);
-        let captured = tx.insert_hold(&hold, &ask, &salt, &data).await?;
-        note(tx, &hold, &ask, now).await?;
+        let new = NewHold::new(Hold::open(terms, now), ask, salt, &data)?;
+        let (hold, captured) = (new.hold().clone(), new.vouched());
         let terms = &hold.terms;
-        let data = json!({
+        let told = json!({
             "group": terms.group, "agent": terms.agent, "digest": terms.digest, "requirement": hash,
             "rules": terms.rules, "policy": terms.policy, "decide_by": hold.expires_at(), "captured": captured,
         });
-        let event =
-            Event { time: now, kind: "hold.opened", hold: Some(&terms.id), decided_by: Some(DecidedBy::Policy), data };
-        tx.record(event)?;
+        let (id, by) = (Some(terms.id.as_str()), Some(DecidedBy::Policy));
+        tx.record(Event { time: now, kind: "hold.opened", hold: id, decided_by: by, data: told })?;
+        tx.open(new);
         Ok(Opened { seq: tx.seq(), hold, how: How::New })
     }
 }
@@ -227,7 +242,7 @@ async fn check_key(tx: &mut Tx, group: &str, agent_key: &Hash, ask: &OpenHold, n
 
 async fn check_quotas(tx: &mut Tx, quotas: &Quotas, ask: &OpenHold, now: u64) -> Result<(), OpenError> {
     for (subject, name) in counted(&ask.agent, &ask.rules) {
-        let (quota, count) = (quotas.of(subject), quotas::count(tx, subject, &name, now).await?);
+        let (quota, count) = (quotas.of(subject), tx.count_of(subject, &name, now).await?);
         let limit = |span| Limit::Holds(subject, span);
         if count.hour >= quota.hour {
             return Err(OpenError::Quota { limit: limit(Span::Hour), retry_after: until_free(count.oldest, now) });

@@ -54,6 +54,11 @@ pub async fn gateway_group(connection: &mut Connection, credential: &Hash) -> Re
     connection.row(sql, values![credential]).await?.map(|row| row.text("grp")).transpose()
 }
 
+/// Whether a gateway group is suspended.
+pub async fn is_group_suspended(connection: &mut Connection, group: &str) -> Result<bool, StoreError> {
+    Ok(connection.row("SELECT since FROM suspended_groups WHERE grp = $1", values![group]).await?.is_some())
+}
+
 /// The name of a publisher's credential.
 pub async fn publisher(connection: &mut Connection, credential: &Hash) -> Result<Option<String>, StoreError> {
     let sql = "SELECT name FROM publishers WHERE credential_hash = $1";

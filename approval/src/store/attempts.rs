@@ -43,14 +43,23 @@ fn outcome(row: &Row) -> Result<Outcome, StoreError> {
     Ok(Outcome { hold: row.text("hold")?, attempt: row.text("attempt")?, forwarded: row.flag("forwarded")?, status })
 }
 
+/// Notes which attempts asked for which holds, and when. An attempt stands there once.
+pub(super) async fn note(connection: &mut Connection, asked: &[(&Hold, &str, u64)]) -> Result<(), StoreError> {
+    let head = "INSERT INTO attempts (grp, attempt, hold, asked_at, heard_at)";
+    let tail = " ON CONFLICT (grp, attempt) DO UPDATE
+                SET hold = excluded.hold, asked_at = excluded.asked_at, heard_at = excluded.heard_at";
+    connection
+        .write((head, tail), asked, |(hold, attempt, now)| {
+            values![&hold.terms.group, *attempt, &hold.terms.id, *now, *now]
+        })
+        .await?;
+    Ok(())
+}
+
 impl Tx {
-    /// Notes that an attempt asked for a hold, or found one.
+    /// Notes that an attempt asked for a hold that there is.
     pub async fn note_attempt(&mut self, hold: &Hold, attempt: &str, now: u64) -> Result<(), StoreError> {
-        let sql = "INSERT INTO attempts (grp, attempt, hold, asked_at, heard_at) VALUES ($1, $2, $3, $4, $4)
-                   ON CONFLICT (grp, attempt) DO UPDATE
-                   SET hold = excluded.hold, asked_at = excluded.asked_at, heard_at = excluded.heard_at";
-        self.execute(sql, values![&hold.terms.group, attempt, &hold.terms.id, now]).await?;
-        Ok(())
+        note(self, &[(hold, attempt, now)]).await
     }
 
     /// Notes that the agents of these attempts hung up.

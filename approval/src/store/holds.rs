@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use holdgate_protocol::{
     Hash,
     bundle::PolicyRef,
-    gateway::{Asked, CapturedRequest, HoldState, OpenHold},
+    gateway::{Asked, CapturedRequest, HoldState},
 };
 
 use super::{
@@ -70,28 +70,18 @@ pub async fn find_all(connection: &mut Connection, ids: &[&str]) -> Result<HashM
     found.iter().map(by_id).collect()
 }
 
-/// The open hold of a request.
-pub async fn find_open(connection: &mut Connection, key: JoinKey<'_>) -> Result<Option<Hold>, StoreError> {
+/// The hold that a request has open, if any, before the denial that it met last, if that is younger than `after`.
+pub async fn met(connection: &mut Connection, key: JoinKey<'_>, after: u64) -> Result<Vec<Hold>, StoreError> {
+    let of = "grp = $1 AND agent_key = $2 AND digest = $3 AND requirement_hash = $4";
     let sql = format!(
-        "SELECT {COLUMNS} FROM holds WHERE grp = $1 AND agent_key = $2 AND digest = $3 AND requirement_hash = $4
-         AND state IN ('pending', 'approved')"
-    );
-    let values = values![key.group, key.agent_key, key.digest, key.requirement];
-    connection.row(sql, values).await?.as_ref().map(hold).transpose()
-}
-
-/// The denial that a request met last, if it is younger than `after`.
-pub async fn find_denied(
-    connection: &mut Connection,
-    key: JoinKey<'_>,
-    after: u64,
-) -> Result<Option<Hold>, StoreError> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM holds WHERE grp = $1 AND agent_key = $2 AND digest = $3 AND requirement_hash = $4
-         AND state = 'denied' AND since > $5 ORDER BY since DESC LIMIT 1"
+        "SELECT {COLUMNS} FROM holds WHERE {of} AND state IN ('pending', 'approved') UNION ALL
+         SELECT * FROM (SELECT {COLUMNS} FROM holds WHERE {of} AND state = 'denied' AND since > $5
+                        ORDER BY since DESC LIMIT 1) AS denied"
     );
     let values = values![key.group, key.agent_key, key.digest, key.requirement, after];
-    connection.row(sql, values).await?.as_ref().map(hold).transpose()
+    let mut found = connection.rows(sql, values).await?.iter().map(hold).collect::<Result<Vec<Hold>, _>>()?;
+    found.sort_by_key(|hold| hold.stage.deadline().is_none());
+    Ok(found)
 }
 
 /// Open holds whose deadline is at or before `now`, oldest first.
@@ -240,56 +230,6 @@ pub async fn decided_by(
 }
 
 impl Tx {
-    /// Keeps a new hold with what was captured, sealed, and gives what vouches for that: SHA-256(salt || request).
-    pub async fn insert_hold(
-        &mut self,
-        hold: &Hold,
-        ask: &OpenHold,
-        salt: &[u8; 16],
-        keys: &DataKeys,
-    ) -> Result<Hash, StoreError> {
-        let terms = &hold.terms;
-        let sql = "INSERT INTO holds (id, grp, agent, agent_key, digest, components, requirement, requirement_hash,
-                   rules, policy_id, policy_rev, policy_serial, method, authority, path, query, agent_reason,
-                   idempotency_key, asked_async, asked_wait, opened_at, state, since, deadline)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
-                   $21, $22, $23, $24)";
-        let values = values![
-            &terms.id,
-            &terms.group,
-            serde_json::to_string(&terms.agent)?,
-            &terms.agent_key,
-            &terms.digest,
-            serde_json::to_string(&terms.components)?,
-            serde_json::to_string(&terms.requirement)?,
-            &terms.requirement_hash,
-            serde_json::to_string(&terms.rules)?,
-            &terms.policy.id,
-            &terms.policy.rev,
-            terms.policy.serial,
-            &ask.request.method,
-            &ask.request.authority,
-            &ask.request.path,
-            &ask.request.query,
-            &ask.agent_reason,
-            &ask.idempotency_key,
-            ask.asked.respond_async,
-            ask.asked.wait,
-            hold.opened_at,
-            hold.stage.state().as_str(),
-            hold.since,
-            hold.expires_at(),
-        ];
-        self.execute(sql, values).await?;
-        let request = serde_json::to_vec(&ask.request)?;
-        let captured = Hash::of(&[&salt[..], &request].concat());
-        let sealed = keys.seal(&keys::place(&terms.id), &request)?;
-        let sql = "INSERT INTO captures (hold, request, salt, sealed_with) VALUES ($1, $2, $3, $4)";
-        self.execute(sql, values![&terms.id, sealed, &salt[..], keys.first()]).await?;
-        self.count_opened(&counted(&terms.agent, &terms.rules), hold.opened_at).await?;
-        Ok(captured)
-    }
-
     /// Deletes what was captured of holds that ended at or before `until`, from the files too; says of how many.
     pub async fn delete_captures(&mut self, until: u64, limit: u32) -> Result<u64, StoreError> {
         let sql = "DELETE FROM captures WHERE hold IN (SELECT hold FROM captures JOIN holds ON holds.id = hold

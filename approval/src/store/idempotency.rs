@@ -18,8 +18,20 @@ pub async fn hold_of(
     holds::find(connection, &row.text("hold")?).await
 }
 
+/// Remembers the names of holds that are new; each agent gave a name once.
+pub(super) async fn remember(connection: &mut Connection, named: &[(&Hold, &str)]) -> Result<(), StoreError> {
+    let head = "INSERT INTO idempotency_keys (grp, agent_key, key, hold)";
+    let tail = " ON CONFLICT (grp, agent_key, key) DO UPDATE SET hold = excluded.hold";
+    connection
+        .write((head, tail), named, |(hold, key)| {
+            values![&hold.terms.group, &hold.terms.agent_key, *key, &hold.terms.id]
+        })
+        .await?;
+    Ok(())
+}
+
 impl Tx {
-    /// Remembers to which hold a name leads.
+    /// Remembers to which hold a further name leads.
     pub async fn remember_key(&mut self, hold: &Hold, key: &str) -> Result<(), StoreError> {
         let sql = "INSERT INTO idempotency_keys (grp, agent_key, key, hold) SELECT $1, $2, $3, $4
                    WHERE (SELECT count(*) FROM idempotency_keys WHERE hold = $4) < $5

@@ -36,25 +36,28 @@ pub async fn joined(connection: &mut Connection, agent: &str, now: u64) -> Resul
     Ok(Count { open: 0, hour: row.int("hour")?, oldest: row.int_or_null("oldest")? })
 }
 
+/// Counts holds that were opened in a minute, by subject and name.
+pub(super) async fn opened(
+    connection: &mut Connection,
+    counts: &BTreeMap<(&str, &str), u64>,
+    minute: u64,
+) -> Result<(), StoreError> {
+    let counts: Vec<_> = counts.iter().map(|((subject, name), holds)| (*subject, *name, *holds)).collect();
+    let head = "INSERT INTO quota_open (subject, name, holds)";
+    let tail = " ON CONFLICT (subject, name) DO UPDATE SET holds = quota_open.holds + excluded.holds";
+    connection.write((head, tail), &counts, |(subject, name, holds)| values![*subject, *name, *holds]).await?;
+    let head = "INSERT INTO quota_opened (subject, name, minute, holds)";
+    let tail = " ON CONFLICT (subject, name, minute) DO UPDATE SET holds = quota_opened.holds + excluded.holds";
+    connection.write((head, tail), &counts, |(subject, name, holds)| values![*subject, *name, minute, *holds]).await?;
+    Ok(())
+}
+
 /// The last minute that counts no more.
 fn window(now: u64) -> u64 {
     (now / 60).saturating_sub(WINDOW)
 }
 
 impl Tx {
-    /// Counts a hold that was opened.
-    pub(super) async fn count_opened(&mut self, names: &[(Subject, String)], now: u64) -> Result<(), StoreError> {
-        for (subject, name) in names {
-            let sql = "INSERT INTO quota_open (subject, name, holds) VALUES ($1, $2, 1)
-                       ON CONFLICT (subject, name) DO UPDATE SET holds = quota_open.holds + 1";
-            self.execute(sql, values![subject.as_str(), name]).await?;
-            let sql = "INSERT INTO quota_opened (subject, name, minute, holds) VALUES ($1, $2, $3, 1)
-                       ON CONFLICT (subject, name, minute) DO UPDATE SET holds = quota_opened.holds + 1";
-            self.execute(sql, values![subject.as_str(), name, now / 60]).await?;
-        }
-        Ok(())
-    }
-
     /// Counts a try that joined a pending hold.
     pub async fn count_joined(&mut self, agent: &str, now: u64) -> Result<(), StoreError> {
         let sql = "INSERT INTO quota_joined (name, minute, joins) VALUES ($1, $2, 1)
@@ -72,12 +75,13 @@ impl Tx {
         for (subject, name) in names {
             *ended.entry((subject.as_str(), name)).or_default() += 1;
         }
-        for ((subject, name), holds) in ended {
-            let less = "UPDATE quota_open SET holds = holds - $1 WHERE subject = $2 AND name = $3";
-            self.execute(less, values![holds, subject, &name]).await?;
-            let none = "DELETE FROM quota_open WHERE subject = $1 AND name = $2 AND holds = 0";
-            self.execute(none, values![subject, &name]).await?;
-        }
+        let ended: Vec<_> = ended.iter().collect();
+        let head = "WITH ended (subject, name, holds) AS (";
+        let tail = ") UPDATE quota_open SET holds = quota_open.holds - ended.holds FROM ended
+                    WHERE quota_open.subject = ended.subject AND quota_open.name = ended.name";
+        self.write((head, tail), &ended, |((subject, name), holds)| values![*subject, name, **holds]).await?;
+        let none = ("DELETE FROM quota_open WHERE holds = 0 AND (subject, name) IN (", ")");
+        self.write(none, &ended, |((subject, name), _)| values![*subject, name]).await?;
         Ok(())
     }
 

@@ -132,7 +132,7 @@ impl Connection {
 }
 
 /// PostgreSQL keeps no NUL in a text; neither does anybody else need one there.
-fn check(values: &[Value<'_>]) -> Result<(), StoreError> {
+pub(super) fn check(values: &[Value<'_>]) -> Result<(), StoreError> {
     let nul = |value: &Value<'_>| matches!(value, Value::Text(Some(text)) if text.contains('\0'));
     if values.iter().any(nul) { Err(StoreError::Nul) } else { Ok(()) }
 }

@@ -1,4 +1,4 @@
-//! The one writer: takes all commands that wait, runs them in one transaction with a savepoint each, and answers after
+//! The one writer: takes all commands that wait, runs them in one transaction, undoes alone what a command that refuses has written, and answers after
 //! the commit. One commit for many commands is what carries thousands of holds that arrive at once.
 
 use std::{
@@ -14,7 +14,10 @@ use holdgate_protocol::{
 };
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Command, Connection, Later, Shared, Store, StoreError, feed, ledger, policy, sql::values, tail::Told};
+use super::{
+    Command, Connection, Later, Shared, Store, StoreError, feed, ledger, opening::Opening, policy, sql::values,
+    tail::Told,
+};
 use crate::policy::Published;
 
 /// Commands in one transaction.
@@ -25,8 +28,33 @@ pub struct Tx {
     connection: Connection,
     pub(super) head: Head,
     pub(super) appended: Appended,
+    pub(super) opening: Opening,
     /// Whether something was deleted that must not stay in the files either.
     pub(super) erases: bool,
+    undo: Undo,
+    /// Whether a statement failed of which it is not known whose it was: nothing of the transaction may stay.
+    broken: bool,
+}
+
+/// How what a command has written is undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    /// It has written nothing: what it appended or opened is forgotten.
+    Nothing,
+    Savepoint,
+    /// It is alone, and needs no savepoint, which would have to remember each page that a large command changes.
+    Transaction,
+}
+
+/// How far a transaction was when a command began.
+struct Mark {
+    head: Head,
+    erases: bool,
+    opened: usize,
+    entries: usize,
+    nodes: usize,
+    told: usize,
+    waits: usize,
 }
 
 /// What a transaction has appended to ledger and feed and not written yet. Nobody reads either inside a transaction.
@@ -54,7 +82,44 @@ pub(super) struct Head {
 impl Tx {
     fn new(connection: Connection, policy: Option<Arc<Published>>) -> Self {
         let head = Head { feed: 0, tree: Frontier::default(), policy };
-        Tx { connection, head, appended: Appended::default(), erases: false }
+        let (appended, opening) = Default::default();
+        Tx { connection, head, appended, opening, erases: false, undo: Undo::Nothing, broken: false }
+    }
+
+    /// Writes what was opened in this transaction, and sees to it that a refusal undoes what is written from here on. Commands
+    /// that only open call it before they look for what others may have opened, or write anything themselves.
+    pub async fn flush(&mut self) -> Result<(), StoreError> {
+        let written = self.write_opened().await;
+        self.broken |= written.is_err();
+        written?;
+        if self.undo == Undo::Nothing {
+            statement(self, "SAVEPOINT command").await?;
+            self.undo = Undo::Savepoint;
+        }
+        Ok(())
+    }
+
+    fn mark(&self) -> Mark {
+        let Appended { entries, nodes, told, waits, .. } = &self.appended;
+        Mark {
+            head: self.head.clone(),
+            erases: self.erases,
+            opened: self.opening.len(),
+            entries: entries.len(),
+            nodes: nodes.len(),
+            told: told.len(),
+            waits: waits.len(),
+        }
+    }
+
+    /// Goes back to where a command began that refused.
+    fn forget_since(&mut self, mark: Mark) {
+        (self.head, self.erases) = (mark.head, mark.erases);
+        self.opening.truncate(mark.opened);
+        self.appended.entries.truncate(mark.entries);
+        self.appended.nodes.truncate(mark.nodes);
+        self.appended.told.truncate(mark.told);
+        self.appended.waits.truncate(mark.waits);
     }
 
     /// The newest number of the feed.
@@ -89,6 +154,9 @@ impl DerefMut for Tx {
 
 /// A command whose type is forgotten.
 pub(super) trait Job: Send {
+    /// Whether it only opens ([`Command::OPENS`]).
+    fn opens(&self) -> bool;
+
     /// Runs it; says whether what it wrote stays.
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Later<'a, bool>;
 
@@ -111,6 +179,10 @@ pub(super) fn queued<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver
 }
 
 impl<C: Command> Job for Queued<C> {
+    fn opens(&self) -> bool {
+        C::OPENS
+    }
+
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Later<'a, bool> {
         Box::pin(async move {
             let Some(command) = self.command.take() else { return false };
@@ -201,7 +273,7 @@ async fn erase(store: &dyn Store, tx: &mut Tx) {
 /// One transaction for all jobs; a job that refuses is undone alone.
 async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
     store.begin(tx).await?;
-    tx.appended = Appended::default();
+    (tx.appended, tx.opening, tx.broken) = Default::default();
     // Another process may have written since: the ends are read afresh under the lock.
     tx.head.feed = feed::head(tx).await?;
     tx.look_at_ledger().await?;
@@ -209,35 +281,39 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
     if policy::reference_in_force(tx).await? != known {
         tx.head.policy = policy::in_force(tx).await?.map(Arc::new);
     }
-    if let [job] = jobs {
-        // Alone it needs no savepoint, which would have to remember each page that a large command changes.
-        let before = (tx.head.clone(), tx.erases);
-        if !job.run(tx).await {
-            (tx.head, tx.erases) = before;
-            tx.appended = Appended::default();
-            return statement(tx, "ROLLBACK").await;
-        }
-        return commit(store, tx).await;
-    }
+    let alone = jobs.len() == 1;
     for job in jobs {
-        let before = tx.head.clone();
-        let Appended { entries, nodes, told, waits, .. } = &tx.appended;
-        let (entries, nodes, told, waits) = (entries.len(), nodes.len(), told.len(), waits.len());
-        statement(tx, "SAVEPOINT command").await?;
-        if !job.run(tx).await {
-            statement(tx, "ROLLBACK TO command").await?;
-            tx.head = before;
-            tx.appended.entries.truncate(entries);
-            tx.appended.nodes.truncate(nodes);
-            tx.appended.told.truncate(told);
-            tx.appended.waits.truncate(waits);
+        let mark = tx.mark();
+        tx.undo = if alone { Undo::Transaction } else { Undo::Nothing };
+        if !job.opens() {
+            tx.flush().await?;
         }
-        statement(tx, "RELEASE command").await?;
+        let stays = job.run(tx).await;
+        if tx.broken {
+            return Err(StoreError::Lost);
+        }
+        if !stays {
+            tx.forget_since(mark);
+        }
+        match (tx.undo, stays) {
+            (Undo::Nothing, _) | (Undo::Transaction, true) => {}
+            (Undo::Transaction, false) => return statement(tx, "ROLLBACK").await,
+            (Undo::Savepoint, stays) => {
+                if !stays {
+                    statement(tx, "ROLLBACK TO command").await?;
+                }
+                statement(tx, "RELEASE command").await?;
+            }
+        }
+        if tx.undo != Undo::Nothing {
+            tx.opening.forget();
+        }
     }
     commit(store, tx).await
 }
 
 async fn commit(store: &dyn Store, tx: &mut Tx) -> Result<(), StoreError> {
+    tx.write_opened().await?;
     for entry in &tx.appended.entries {
         *tx.appended.kinds.entry(entry.kind.clone()).or_default() += 1;
     }
