@@ -76,3 +76,5 @@ mod support;
 mod suspension;
 #[path = "table.rs"]
 mod table;
+#[path = "together.rs"]
+mod together;
