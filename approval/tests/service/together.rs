@@ -59,15 +59,14 @@ fn holds(answers: &[Answer]) -> BTreeSet<String> {
 #[tokio::test]
 async fn one_request_that_comes_many_times_has_one_hold() {
     let world = world(&[]).await;
-    let same = world.ask(&["one"], "the same").digest;
-    let answers = open(&world, &asks(&world, |_, ask| ask.digest = same)).await;
-    assert_eq!((count(&answers, StatusCode::CREATED), count(&answers, StatusCode::OK)), (1, MANY - 1));
-    let hold = holds(&answers);
-    assert_eq!(hold.len(), 1);
+    let digests = ["a", "b", "c", "d"].map(|body| world.ask(&["one"], body).digest);
+    let answers = open(&world, &asks(&world, |number, ask| ask.digest = digests[number % 4])).await;
+    assert_eq!((count(&answers, StatusCode::CREATED), count(&answers, StatusCode::OK)), (4, MANY - 4));
+    assert_eq!(holds(&answers).len(), 4);
     assert_eq!(world.number("SELECT count(*) AS n FROM attempts").await, MANY as u64, "each try is known");
-    assert_eq!(world.number("SELECT CAST(sum(joins) AS BIGINT) AS n FROM quota_joined").await, MANY as u64 - 1);
-    assert_eq!(world.number("SELECT count(*) AS n FROM ledger WHERE kind = 'hold.opened'").await, 1);
-    assert_eq!(world.number("SELECT CAST(sum(holds) AS BIGINT) AS n FROM quota_open").await, 3, "agent, owner, rule");
+    assert_eq!(world.number("SELECT CAST(sum(joins) AS BIGINT) AS n FROM quota_joined").await, MANY as u64 - 4);
+    assert_eq!(world.number("SELECT count(*) AS n FROM ledger WHERE kind = 'hold.opened'").await, 4);
+    assert_eq!(world.number("SELECT CAST(sum(holds) AS BIGINT) AS n FROM quota_open").await, 12, "agent, owner, rule");
 }
 
 #[tokio::test]
@@ -90,12 +89,10 @@ async fn quotas_count_what_is_opened_beside() {
 #[tokio::test]
 async fn a_name_leads_to_one_request() {
     let world = world(&[]).await;
-    let answers = open(&world, &asks(&world, |_, ask| ask.idempotency_key = Some("the name".into()))).await;
-    assert_eq!((count(&answers, StatusCode::CREATED), count(&answers, StatusCode::CONFLICT)), (1, MANY - 1));
-    let names = open(&world, &asks(&world, |number, ask| ask.idempotency_key = Some(format!("name {number}")))).await;
-    // One of them has its hold already.
-    assert_eq!((count(&names, StatusCode::CREATED), count(&names, StatusCode::OK)), (MANY - 1, 1));
-    assert_eq!(world.number("SELECT count(*) AS n FROM idempotency_keys").await, MANY as u64 + 1);
+    let named = |number: usize, ask: &mut OpenHold| ask.idempotency_key = Some(format!("name {}", number % 8));
+    let answers = open(&world, &asks(&world, named)).await;
+    assert_eq!((count(&answers, StatusCode::CREATED), count(&answers, StatusCode::CONFLICT)), (8, MANY - 8));
+    assert_eq!(world.number("SELECT count(*) AS n FROM idempotency_keys").await, 8);
 }
 
 #[tokio::test]
