@@ -16,3 +16,6 @@ mod database;
 
 #[path = "service/outage.rs"]
 mod outage;
+
+#[path = "service/tls.rs"]
+mod tls;

@@ -1,9 +1,9 @@
-//! How the command line asks a service: HTTP on this machine, without redirects and proxies.
+//! How the command line asks a service: by HTTPS, or by HTTP on this machine, without redirects and proxies.
 //!
-//! Each question has a connection of its own. That is dear across a network, and nothing here crosses one: credentials
-//! travel in clear text, so that only addresses of this machine are taken.
+//! Credentials cross no network in clear text: `http://` is taken for addresses of this machine only. Each question has a
+//! connection of its own, since people ask few.
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{
@@ -12,7 +12,14 @@ use hyper::{
     header::{self, HeaderName, HeaderValue},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::ServerName},
+};
 
 use crate::failure::Failure;
 use holdgate_protocol::gateway::ErrorAnswer;
@@ -43,7 +50,13 @@ pub(crate) struct Client {
     base: String,
     credential: Option<String>,
     version: Version,
+    /// Without it, all stays on this machine.
+    tls: Option<Arc<ClientConfig>>,
 }
+
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -114,23 +127,26 @@ impl Answer {
 }
 
 impl Client {
-    /// A service by its address, which is `http://` on this machine.
+    /// A service by its address: `https://`, or `http://` on this machine.
     pub(crate) fn new(url: &str) -> Result<Self, Failure> {
         let wrong = || Failure::Address(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let here = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        let plain = uri.scheme_str() == Some("http") && uri.query().is_none();
-        if !here || !plain || uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            return Err(wrong());
-        }
+        let named = uri.authority().is_some_and(|authority| !authority.as_str().contains('@')) && uri.query().is_none();
+        let (port, tls) = match uri.scheme_str() {
+            Some("https") if named => (443, Some(Arc::new(tls()?))),
+            Some("http") if named && here => (80, None),
+            _ => return Err(wrong()),
+        };
         Ok(Client {
             url: url.to_owned(),
             host: host.to_owned(),
-            port: uri.port_u16().unwrap_or(80),
+            port: uri.port_u16().unwrap_or(port),
             base: uri.path().trim_end_matches('/').to_owned(),
             credential: None,
             version: Version::default(),
+            tls,
         })
     }
 
@@ -180,12 +196,21 @@ impl Client {
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    async fn connect(&self) -> Result<TcpStream, Unanswered> {
+    async fn connect(&self) -> Result<Box<dyn Stream>, Unanswered> {
         let failed = |error: std::io::Error| Unanswered(error.to_string());
         let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
-        // Whatever a name leads to, the credential stays here.
-        let here: Vec<SocketAddr> = found.filter(|address| address.ip().is_loopback()).collect();
-        TcpStream::connect(here.as_slice()).await.map_err(failed)
+        let Some(config) = &self.tls else {
+            // Whatever a name leads to, the credential stays here.
+            let here: Vec<SocketAddr> = found.filter(|address| address.ip().is_loopback()).collect();
+            return Ok(Box::new(TcpStream::connect(here.as_slice()).await.map_err(failed)?));
+        };
+        let name = ServerName::try_from(self.host.clone()).map_err(|error| Unanswered(error.to_string()))?;
+        let mut config = ClientConfig::clone(config);
+        let protocol: &[u8] = if self.version == Version::Http2 { b"h2" } else { b"http/1.1" };
+        config.alpn_protocols = vec![protocol.to_vec()];
+        let stream = TcpStream::connect(found.collect::<Vec<_>>().as_slice()).await.map_err(failed)?;
+        let untrusted = |error: std::io::Error| Unanswered(format!("TLS: {error}"));
+        Ok(Box::new(TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(untrusted)?))
     }
 
     fn request(&self, ask: Ask) -> Result<Request<Full<Bytes>>, Unanswered> {
@@ -196,7 +221,10 @@ impl Client {
         let mut request = Request::builder().method(method);
         request = match self.version {
             Version::Http1 => request.uri(target).header(header::HOST, authority),
-            Version::Http2 => request.uri(format!("http://{authority}{target}")),
+            Version::Http2 => {
+                let scheme = if self.tls.is_some() { "https" } else { "http" };
+                request.uri(format!("{scheme}://{authority}{target}"))
+            }
         };
         if let Some(credential) = &self.credential {
             let mut value = HeaderValue::from_str(&format!("Bearer {credential}"))
@@ -209,6 +237,22 @@ impl Client {
         }
         request.body(Full::new(body)).map_err(|error| Unanswered(error.to_string()))
     }
+}
+
+/// The root certificates of this machine, or those that SSL_CERT_FILE and SSL_CERT_DIR name.
+fn tls() -> Result<ClientConfig, Failure> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    // A file that somebody named and that cannot be read is not made up for by others.
+    let named = std::env::var_os("SSL_CERT_FILE").is_some() && !found.errors.is_empty();
+    if roots.is_empty() || named {
+        let problem = found.errors.first().map_or_else(|| "none was found".to_owned(), ToString::to_string);
+        return Err(Failure::NoRoots(problem));
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().map_err(|error| Failure::NoRoots(error.to_string()))?;
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 /// What went wrong, with what it came from: the words of `hyper` alone do not say it.

@@ -114,9 +114,13 @@ pub(crate) enum Failure {
     #[error("set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed")]
     NoCredential,
     #[error(
-        "`{0}` is not `http://` on this machine: the credential does not cross a network in clear text; run this where the service runs, or through a tunnel that ends here"
+        "`{0}` is neither `https://` nor `http://` on this machine: a credential does not cross a network in clear text; put TLS in front of the service, or run this where it runs"
     )]
     Address(String),
+    #[error(
+        "no root certificate can be used: install Debian's `ca-certificates`, or name a file in SSL_CERT_FILE; {0}"
+    )]
+    NoRoots(String),
     #[error("`{url}` does not answer as it should: {problem}")]
     Unreachable { url: String, problem: String },
     #[error("{0}nothing is published: there is no terminal to ask on; look at the changes above and add `--yes`")]

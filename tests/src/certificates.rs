@@ -72,10 +72,10 @@ impl Key {
         Ok(Key { key, point, secret })
     }
 
-    /// PKCS#8 (RFC 5208) around an ECPrivateKey (RFC 5915) without its public half.
+    /// PKCS#8 (RFC 5208) around an ECPrivateKey (RFC 5915) with its public half.
     fn pem(&self) -> String {
-        let head = b"\x30\x41\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x27\x30\x25\x02\x01\x01\x04\x20";
-        pem("PRIVATE KEY", &[head.as_slice(), &self.secret].concat())
+        let head = b"\x30\x81\x87\x02\x01\x00\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07\x04\x6d\x30\x6b\x02\x01\x01\x04\x20";
+        pem("PRIVATE KEY", &[head.as_slice(), &self.secret, b"\xa1\x44\x03\x42\x00", &self.point].concat())
     }
 }
 

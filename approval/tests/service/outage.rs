@@ -1,6 +1,7 @@
 //! PostgreSQL goes away under load, in each way that it can: what was answered stays, and nobody has to lend a hand.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -14,14 +15,14 @@ use crate::{database, kill::Load, process::made};
 const RECOVERY: Duration = Duration::from_secs(15);
 
 /// A server of its own, which keeps what it has said (`fsync` is on).
-struct Server {
-    folder: tempfile::TempDir,
+pub struct Server {
+    pub folder: tempfile::TempDir,
     binaries: PathBuf,
     port: u16,
 }
 
 impl Server {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let named = std::env::var("HOLDGATE_POSTGRES_BIN").ok().filter(|named| !named.is_empty()).map(PathBuf::from);
         let installed = || {
             let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
@@ -46,12 +47,22 @@ impl Server {
         format!("-p {} -k {} -c listen_addresses=127.0.0.1", self.port, self.folder.path().display())
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("postgres://holdgate@127.0.0.1:{}/postgres", self.port)
     }
 
+    /// Writes a file into its data folder, which it alone may read.
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join("data").join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        if is_root() {
+            std::os::unix::fs::chown(&path, Some(id_of_postgres("-u")), Some(id_of_postgres("-g"))).unwrap();
+        }
+    }
+
     /// `immediate` is a crash: what is not on the disk is lost.
-    fn restart(&self, how: &str) {
+    pub fn restart(&self, how: &str) {
         self.run("pg_ctl", &["-w", "-m", how, "-o", &self.options(), "restart"]);
     }
 

@@ -1,6 +1,6 @@
 //! `holdgate approvals`: reviewers in a terminal, and what an agent can send there.
 
-use std::{os::unix::fs::PermissionsExt as _, time::Duration};
+use std::{os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
 
 use holdgate_protocol::{
     Agent, Hash, RuleRef, b64, b64url,
@@ -8,12 +8,22 @@ use holdgate_protocol::{
     gateway::{Asked, CapturedBody, CapturedRequest, OpenHold},
 };
 use holdgate_tests::{
+    certificates::{Authority, Certificate},
     http::{Payload, Response, exchange},
     service::{ISSUER, OWNER, PASSWORD, Ran, Service},
     until,
 };
 use hyper::Request;
 use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::ring,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    },
+};
 
 async fn send(to: std::net::SocketAddr, method: &str, path: &str, token: &str, body: &Value) -> Response {
     let body = if body.is_null() { String::new() } else { body.to_string() };
@@ -83,6 +93,61 @@ async fn sign_in(service: &Service, person: &str) {
     let ran = service.run(command, &format!("{PASSWORD}\n")).await.unwrap();
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert!(ran.stdout.starts_with(&format!("signed in as {person} (")), "{}", ran.stdout);
+}
+
+/// A TLS front before the service, as a proxy of a company's own would be: one connection after the other.
+async fn front(to: std::net::SocketAddr, certificate: &Certificate) -> u16 {
+    let chain = vec![CertificateDer::from_pem_slice(certificate.pem.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let acceptor = TlsAcceptor::from(Arc::new(config.with_single_cert(chain, key).unwrap()));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Who does not trust the certificate hangs up.
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                let mut service = TcpStream::connect(to).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut service).await;
+            }
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_service_behind_tls_is_asked_where_its_certificate_is_trusted() {
+    let service = Service::start().await.unwrap();
+    let authority = Authority::new(1).unwrap();
+    let port = front(service.people, &authority.issue(2, &["localhost"]).unwrap()).await;
+    let elsewhere = front(service.people, &authority.issue(3, &["elsewhere.example"]).unwrap()).await;
+    let roots = service.folder().join("roots.pem");
+    std::fs::write(&roots, &authority.pem).unwrap();
+    let others = service.folder().join("others.pem");
+    std::fs::write(&others, Authority::new(4).unwrap().pem).unwrap();
+    let sign_in = async |port: u16, roots: &std::path::Path| {
+        let mut command = service.holdgate(&["approvals", "sign-in", "--person", "alice"]);
+        command.env("HOLDGATE_SERVICE", format!("https://localhost:{port}")).env("SSL_CERT_FILE", roots);
+        service.run(command, &format!("{PASSWORD}\n")).await.unwrap()
+    };
+    let ran = sign_in(port, &roots).await;
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{}", ran.stdout);
+    let mut list = service.holdgate(&["approvals", "list"]);
+    list.env("HOLDGATE_SERVICE", format!("https://localhost:{port}")).env("SSL_CERT_FILE", &roots);
+    let ran = service.run(list, "").await.unwrap();
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+
+    // The password goes to nobody whose certificate is another's, or no known authority's.
+    for (port, roots, why) in [
+        (elsewhere, &roots, "certificate not valid for name"),
+        (port, &others, "UnknownIssuer"),
+        (port, &service.folder().join("missing.pem"), "SSL_CERT_FILE"),
+        (service.people.port(), &roots, "TLS"),
+    ] {
+        let ran = sign_in(port, roots).await;
+        assert!(ran.code != 0 && ran.stderr.contains(why), "{why}: {}", ran.stderr);
+    }
 }
 
 #[tokio::test]
