@@ -8,9 +8,9 @@ use std::{
 
 use holdgate_protocol::{
     b64,
-    checkpoint::{self, Checkpoint, MAX_NOTE},
-    jws::Keys,
-    ledger::{Inclusion, Kept, Report, Verifier, verify},
+    checkpoint::{self, MAX_NOTE},
+    jws::{Jwks, Keys},
+    ledger::{Inclusion, Kept, Report, Signer, Verifier, verify},
 };
 use serde::Serialize;
 
@@ -37,6 +37,10 @@ pub(crate) struct Verify {
     /// The public key of the ledger: NAME.jwks.json, or a verifier key `NAME+ID+BASE64` in a file
     #[arg(long, value_name = "JWKS")]
     key: PathBuf,
+    /// The ledger's keys that are retired (`holdgate-approval key export ledger --retired`): what they signed counts where a
+    /// later checkpoint of the key in force vouches for it too
+    #[arg(long, value_name = "JWKS")]
+    retired_key: Option<PathBuf>,
     /// A checkpoint that was kept from earlier: the ledger must still begin as it was then; may be given several times
     #[arg(long = "checkpoint", value_name = "NOTE")]
     checkpoints: Vec<PathBuf>,
@@ -52,9 +56,12 @@ pub(crate) struct Verify {
 pub(crate) fn run(ledger: &Ledger) -> Result<Outcome, Failure> {
     let Ledger::Verify(arguments) = ledger;
     let (named, keys) = read_key(&arguments.key)?;
-    let kept = arguments.checkpoints.iter().map(|path| read_checkpoint(path, &keys)).collect::<Result<_, _>>()?;
+    let retired = arguments.retired_key.as_deref().map(read_retired).transpose()?.flatten();
+    let kept = |path: &PathBuf| read_checkpoint(path, &keys, retired.as_ref());
+    let kept = arguments.checkpoints.iter().map(kept).collect::<Result<_, _>>()?;
     let origin = arguments.origin.clone().or(named);
-    let verifier = Verifier::new(&keys, kept).of_origin(origin).with_proof_of(arguments.inclusion);
+    let verifier =
+        Verifier::new(&keys, kept).with_retired(retired.as_ref()).of_origin(origin).with_proof_of(arguments.inclusion);
     let failed = |cause| files::failed("read", &arguments.file, cause);
     let report = if arguments.file == Path::new("-") {
         verify(io::stdin().lock(), verifier)
@@ -64,6 +71,12 @@ pub(crate) fn run(ledger: &Ledger) -> Result<Outcome, Failure> {
     };
     let shown = Shown { report: report.map_err(failed)?, asked: arguments.inclusion };
     Outcome::new(&shown, if shown.report.verified { Exit::Good } else { Exit::Findings })
+}
+
+/// Keys that are retired; before the first rotation there are none.
+fn read_retired(path: &Path) -> Result<Option<Keys>, Failure> {
+    let jwks: Jwks = files::read_json(path, "a set of public keys (JWKS)")?;
+    if jwks.keys.is_empty() { Ok(None) } else { keys::read_public(path).map(Some) }
 }
 
 /// A key set, or the line of a verifier key, which says of which ledger it is.
@@ -76,15 +89,15 @@ fn read_key(path: &Path) -> Result<(Option<String>, Keys), Failure> {
     }
 }
 
-fn read_checkpoint(path: &Path, keys: &Keys) -> Result<Kept, Failure> {
+fn read_checkpoint(path: &Path, keys: &Keys, retired: Option<&Keys>) -> Result<Kept, Failure> {
     let file = fs::File::open(path).map_err(|cause| files::failed("read", path, cause))?;
     let mut note = Vec::new();
     io::Read::read_to_end(&mut io::Read::take(file, MAX_NOTE as u64 + 1), &mut note)
         .map_err(|cause| files::failed("read", path, cause))?;
     let note = String::from_utf8(note).map_err(|_| Failure::NotText(path.to_owned()))?;
-    let checkpoint =
-        Checkpoint::open(&note, keys).map_err(|problem| Failure::Note { path: path.to_owned(), problem })?;
-    Ok(Kept { name: path.display().to_string(), checkpoint })
+    let (checkpoint, signer) =
+        Signer::open(&note, keys, retired).map_err(|problem| Failure::Note { path: path.to_owned(), problem })?;
+    Ok(Kept { name: path.display().to_string(), checkpoint, signer })
 }
 
 /// What was found, as it is written.

@@ -37,6 +37,9 @@ pub(super) enum KeyTask {
     /// Print the public keys of a purpose that are not retired, a JWKS: what gateways pin, or auditors.
     Export {
         purpose: Purpose,
+        /// Those that are, instead: by them an auditor reads what they signed in their time.
+        #[arg(long)]
+        retired: bool,
         #[command(flatten)]
         data: Data,
     },
@@ -128,9 +131,15 @@ pub(super) struct Backup {
 pub(super) async fn key(task: KeyTask) -> Result<(), CliError> {
     match task {
         KeyTask::List(data) => list(&data.folder).await,
-        KeyTask::Export { purpose, data } => {
-            let (_, keys) = with_keys(&data.folder).await?;
-            print_json(&json!(keys.published(purpose, WallClock.now())))
+        KeyTask::Export { purpose, retired, data } => {
+            let (store, keys) = with_keys(&data.folder).await?;
+            let now = WallClock.now();
+            if !retired {
+                return print_json(&json!(keys.published(purpose, now)));
+            }
+            let mut all = keys::all(&mut store.read().await.map_err(named)?).await.map_err(named)?;
+            all.retain(|key| key.purpose == purpose && key.is_retired(now));
+            print_json(&json!(Jwks { keys: all.into_iter().map(|key| key.public).collect() }))
         }
         KeyTask::Rotate { purpose, times, data } => rotate(&data.folder, purpose, new_key()?, times).await,
         KeyTask::Import { file, purpose, times, data } => {

@@ -12,7 +12,7 @@ use holdgate_protocol::{
     checkpoint::Checkpoint,
     from_b64,
     jws::{Jwks, Keys},
-    ledger::{self, FindingKind, Kept, Report, Verifier},
+    ledger::{self, FindingKind, Kept, Report, Signer, Verifier},
     merkle::{self, Frontier},
 };
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn verify(world: &World, export: &str, kept: &[(&str, &str)]) -> Report {
     let keys = world.ledger_keys();
     let kept = kept.iter().map(|(name, note)| {
         let checkpoint = Checkpoint::open(note, &keys).unwrap();
-        Kept { name: (*name).to_owned(), checkpoint }
+        Kept { name: (*name).to_owned(), checkpoint, signer: Signer::Present }
     });
     let kept = kept.collect();
     ledger::verify(export.as_bytes(), Verifier::new(&keys, kept)).unwrap()

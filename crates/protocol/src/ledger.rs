@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 
 pub use self::{
     finding::{Finding, FindingKind},
-    tree::Kept,
+    tree::{Kept, Signer},
     verify::{Inclusion, Report, Verifier, verify},
 };
 

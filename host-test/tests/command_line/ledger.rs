@@ -110,6 +110,30 @@ fn findings_are_told_with_exit_code_1() {
 }
 
 #[test]
+fn checkpoints_of_a_retired_key_count_where_it_is_named_as_such() {
+    let mut ledger = Ledger::new();
+    ledger.key = PrivateKey::from_seed(&[8; 32]);
+    let mut lines: Vec<String> = ledger.export(&ledger.leaves).lines().map(|line| format!("{line}\n")).collect();
+    let place = &ledger.place;
+    lines.insert(5, checkpoint_line(&String::from_utf8(place.read("four.note")).unwrap()));
+    let new = Jwks { keys: vec![ledger.key.to_public_jwk()] };
+    place.write("rotated.jsonl", &lines.concat()).write("new.jwks.json", &serde_json::to_string(&new).unwrap());
+    place.write("none.jwks.json", "{\"keys\":[]}");
+    let said = place.succeeds(
+        "ledger verify rotated.jsonl --key new.jwks.json --retired-key ledger.jwks.json --checkpoint four.note",
+    );
+    assert!(said.starts_with(&format!("ledger {ORIGIN}: 6 entries, 3 checkpoints fit\n")), "{said}");
+    let without = place.run("ledger verify rotated.jsonl --key new.jwks.json --retired-key none.jwks.json");
+    assert!(without.code == 1 && without.stdout.contains("or a key that is retired, if it is not given as such"));
+    let forged = place.run("ledger verify good.jsonl --key new.jwks.json --retired-key ledger.jwks.json");
+    assert!(
+        forged.code == 1 && forged.stdout.contains("unsigned: no checkpoint of a trusted key vouches"),
+        "{}",
+        forged.stdout
+    );
+}
+
+#[test]
 fn what_cannot_be_examined_is_exit_code_2() {
     let ledger = Ledger::new();
     let place = &ledger.place;

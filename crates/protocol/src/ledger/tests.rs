@@ -66,7 +66,7 @@ fn export(sizes: &[usize]) -> Vec<String> {
 }
 
 fn kept(name: &str, leaves: &[String]) -> Kept {
-    Kept { name: name.into(), checkpoint: checkpoint(leaves) }
+    Kept { name: name.into(), checkpoint: checkpoint(leaves), signer: Signer::Present }
 }
 
 fn check(lines: &[String], kept: Vec<Kept>) -> Report {
@@ -215,7 +215,7 @@ const ATTACKS: &[(&str, Attack, &[&str])] = &[
         "the tail is cut, and signed anew with another key",
         |lines| *lines = export_of(&leaves()[..8], &key(2), &[8]),
         &[
-            "signature: the checkpoint in line 10 does not count: none of the trusted keys has signed it; somebody else may have signed it",
+            "signature: the checkpoint in line 10 does not count: none of the trusted keys has signed it; somebody else may have signed it, or a key that is retired, if it is not given as such",
             "unsigned: no checkpoint of a trusted key vouches for any of the entries",
         ],
     ),
@@ -391,6 +391,49 @@ fn what_an_auditor_kept_tells_what_the_file_cannot() {
     let verifier = Verifier::new(&keys, vec![]).of_origin(Some("other.example.com".into()));
     let report = verify(export(&[10]).concat().as_bytes(), verifier).unwrap();
     assert!(!report.verified && report.findings.iter().all(|found| found.kind == FindingKind::Origin));
+}
+
+#[test]
+fn what_a_retired_key_signed_counts_below_what_a_key_in_force_signs() {
+    let (all, old) = (leaves(), Keys::new(&Jwks { keys: vec![key(2).to_public_jwk()] }).unwrap());
+    let keys = keys();
+    let check = |lines: &[String], kept: Vec<Kept>, retired: Option<&Keys>| {
+        verify(lines.concat().as_bytes(), Verifier::new(&keys, kept).with_retired(retired)).unwrap()
+    };
+    // The key was rotated behind entry 6.
+    let mut rotated = export(&[8, 10]);
+    rotated.insert(5, checkpoint_line(&checkpoint(&all[..4]).sign(&key(2)).unwrap()));
+    rotated.insert(8, checkpoint_line(&checkpoint(&all[..6]).sign(&key(2)).unwrap()));
+    let report = check(&rotated, vec![], Some(&old));
+    assert_eq!((report.findings, report.verified, report.checkpoints), (vec![], true, 4));
+    let unknown = check(&rotated, vec![], None);
+    assert!(!unknown.verified && unknown.findings.iter().all(|found| found.kind == FindingKind::Signature));
+    let mine = Kept { signer: Signer::Retired, ..kept("mine.note", &all[..5]) };
+    assert_eq!(check(&rotated, vec![mine.clone()], Some(&old)).checkpoints, 5);
+
+    // Whoever has its private half makes a past, or an end, of their own.
+    let kinds = |report: Report| report.findings.iter().map(|found| found.kind).collect::<Vec<_>>();
+    let mut other = all.clone();
+    other[5] = other[5].replace("bob", "eve");
+    let forged = export_of(&other, &key(2), &[4, 10]);
+    assert_eq!(kinds(check(&forged, vec![], Some(&old))), [FindingKind::Unsigned]);
+    assert_eq!(
+        kinds(check(&forged, vec![kept("6.note", &all[..6])], Some(&old))),
+        [FindingKind::Unsigned, FindingKind::Changed]
+    );
+    // With a true checkpoint before it, what lies behind that is nobody's.
+    let mut longer = export_of(&other, &key(2), &[10]);
+    longer.insert(5, checkpoint_line(&checkpoint(&all[..4]).sign(&key(1)).unwrap()));
+    let report = check(&longer, vec![], Some(&old));
+    assert_eq!(report.findings.len(), 1);
+    assert_eq!(report.findings[0].message, "no checkpoint vouches for entries 5 to 10");
+    // What the auditor has kept of that key is held against the entries too.
+    let report = check(
+        &export_of(&other, &key(1), &[10]),
+        vec![Kept { signer: Signer::Retired, ..kept("mine.note", &all[..6]) }],
+        Some(&old),
+    );
+    assert_eq!(kinds(report), [FindingKind::Rewritten]);
 }
 
 #[test]

@@ -1,7 +1,12 @@
 //! The tree over the entries, held against what was signed.
 
 use super::finding::{FindingKind, Findings, entries};
-use crate::{Hash, checkpoint::Checkpoint, merkle::Frontier};
+use crate::{
+    Hash,
+    checkpoint::{Checkpoint, CheckpointError},
+    jws::Keys,
+    merkle::Frontier,
+};
 
 /// A checkpoint that the auditor has kept from earlier, whose signature was checked.
 #[derive(Clone, Debug)]
@@ -9,6 +14,27 @@ pub struct Kept {
     /// How messages name it.
     pub name: String,
     pub checkpoint: Checkpoint,
+    pub signer: Signer,
+}
+
+/// Whose signature a checkpoint has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signer {
+    /// A key that is in force.
+    Present,
+    /// One that was retired: whoever has its private half can have signed at any time since. It vouches for nothing alone; a tree of
+    /// which it says something else is not what it was.
+    Retired,
+}
+
+impl Signer {
+    /// Reads a note that one of the keys has signed; says which kind of key that was.
+    pub fn open(note: &str, keys: &Keys, retired: Option<&Keys>) -> Result<(Checkpoint, Self), CheckpointError> {
+        match (Checkpoint::open(note, keys), retired) {
+            (Err(CheckpointError::Unsigned), Some(retired)) => Ok((Checkpoint::open(note, retired)?, Signer::Retired)),
+            (opened, _) => Ok((opened?, Signer::Present)),
+        }
+    }
 }
 
 /// The tree as far as it was read, and which checkpoints it fits.
@@ -47,19 +73,21 @@ impl Tree {
     fn look_at_kept(&mut self) {
         let size = self.frontier.size();
         while let Some(kept) = self.kept.pop_if(|kept| self.intact && kept.checkpoint.size == size) {
-            self.compare(&kept.checkpoint, || format!("`{}`", kept.name));
+            self.compare(&kept.checkpoint, kept.signer, || format!("`{}`", kept.name));
         }
     }
 
     /// Holds the tree against a signed checkpoint of its present size.
-    pub(super) fn compare(&mut self, checkpoint: &Checkpoint, name: impl FnOnce() -> String) {
+    pub(super) fn compare(&mut self, checkpoint: &Checkpoint, signer: Signer, name: impl FnOnce() -> String) {
         let size = self.frontier.size();
         if !self.intact || checkpoint.size != size {
             return;
         }
         if checkpoint.root == self.frontier.root() {
-            self.good = Some(size);
             self.fitting += 1;
+            if signer == Signer::Present {
+                self.good = Some(size);
+            }
         } else if self.bad.len() < MOST {
             self.bad.push((size, name()));
         }
@@ -95,7 +123,7 @@ impl Tree {
                 ),
             );
         }
-        for Kept { name, checkpoint } in self.kept.iter().filter(|kept| kept.checkpoint.size > last) {
+        for Kept { name, checkpoint, .. } in self.kept.iter().filter(|kept| kept.checkpoint.size > last) {
             findings.conclude(
                 FindingKind::Cut,
                 None,

@@ -12,11 +12,11 @@ use super::{
     finding::{Finding, FindingKind, Findings, entries},
     holds::Holds,
     numbers::{Numbers, Place},
-    tree::{Kept, Tree, are},
+    tree::{Kept, Signer, Tree, are},
 };
 use crate::{
     Hash, Json,
-    checkpoint::{Checkpoint, CheckpointError},
+    checkpoint::CheckpointError,
     json::{self, ShapeError},
     jws::Keys,
     merkle::{Node, Proof, leaf_hash},
@@ -57,6 +57,7 @@ pub struct Inclusion {
 /// Takes an export line by line.
 pub struct Verifier<'k> {
     keys: &'k Keys,
+    retired: Option<&'k Keys>,
     origin: Option<String>,
     /// How many entries the header announces.
     announced: Option<u64>,
@@ -118,6 +119,7 @@ impl<'k> Verifier<'k> {
     pub fn new(keys: &'k Keys, kept: Vec<Kept>) -> Self {
         Verifier {
             keys,
+            retired: None,
             origin: None,
             announced: None,
             line: 0,
@@ -130,6 +132,11 @@ impl<'k> Verifier<'k> {
             wanted: None,
             findings: Findings::default(),
         }
+    }
+
+    /// Takes checkpoints of retired keys too. They count as far as a later one of the `keys` reaches, and no further.
+    pub fn with_retired(self, retired: Option<&'k Keys>) -> Self {
+        Verifier { retired, ..self }
     }
 
     /// Fixes which ledger the export must be of.
@@ -261,11 +268,13 @@ impl<'k> Verifier<'k> {
 
     fn checkpoint(&mut self, note: &str) {
         let (line, last) = (self.line, self.numbers.last);
-        let checkpoint = match Checkpoint::open(note, self.keys) {
-            Ok(checkpoint) => checkpoint,
+        let (checkpoint, signer) = match Signer::open(note, self.keys, self.retired) {
+            Ok(opened) => opened,
             Err(error) => {
                 let hint = match error {
-                    CheckpointError::Unsigned => "; somebody else may have signed it",
+                    CheckpointError::Unsigned => {
+                        "; somebody else may have signed it, or a key that is retired, if it is not given as such"
+                    }
                     _ => "",
                 };
                 let message = format!("the checkpoint in line {line} does not count: {error}{hint}");
@@ -284,8 +293,10 @@ impl<'k> Verifier<'k> {
                 format!("the checkpoint in line {line} vouches for {size} entries only, and stands behind entry {last}")
             });
         }
-        self.signed = self.signed.max(Some(size));
-        self.tree.compare(&checkpoint, || format!("the checkpoint in line {line}"));
+        if signer == Signer::Present {
+            self.signed = self.signed.max(Some(size));
+        }
+        self.tree.compare(&checkpoint, signer, || format!("the checkpoint in line {line}"));
     }
 
     /// Tells what the whole comes to.
