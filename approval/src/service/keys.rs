@@ -127,8 +127,10 @@ impl Command for Rotate {
         if all.is_empty() {
             return Err(KeyTaskError::NotMade);
         }
-        if all.iter().any(|kept| kept.public.kid == key.kid()) {
-            return Err(KeyTaskError::Known(key.kid().to_owned()));
+        // A key that is given another name is the same key: a retired one does not come back by that.
+        let known = |kept: &&KeptKey| kept.public.kid == key.kid() || kept.public.x == key.to_public_jwk().x;
+        if let Some(known) = all.iter().find(known) {
+            return Err(KeyTaskError::Known(known.public.kid.clone()));
         }
         let own = || all.iter().filter(|kept| kept.purpose == purpose && !kept.is_retired(now));
         if let Some(next) = own().find(|kept| kept.signs_from > now) {
@@ -147,7 +149,6 @@ impl Command for Rotate {
         if let Some(former) = former {
             let signature = open_private(former, &data)?.sign(SUCCESSOR, &jcs(&told)?);
             let at = signs_from.saturating_add(overlap.max(OVERLAP));
-            let at = former.retires_at.map_or(at, |earlier| earlier.min(at));
             let successor_of = json!({"kid": former.public.kid, "retires_at": at, "signature": signature});
             if let Some(members) = told.as_object_mut() {
                 members.insert("former".to_owned(), successor_of);
@@ -204,8 +205,16 @@ impl Command for Retire {
         tx.keys_changed().await?;
         let all = keys::all(tx).await?;
         let signs = all.iter().find(|k| k.purpose == purpose && KeyState::of(k, &all, now) == KeyState::Active);
+        // What was to retire when its successor signs stays where that one is gone.
+        let follows = all.iter().any(|kept| kept.purpose == purpose && kept.retires_at.is_none());
+        let stays = signs.filter(|_| !follows);
+        if let Some(key) = stays {
+            tx.keep_key(&KeptKey { retires_at: None, ..copy(key) }).await?;
+        }
         let signs = signs.map(|kept| kept.public.kid.clone());
-        let data = json!({"purpose": purpose.as_str(), "kid": kid, "reason": reason, "signs": signs});
+        let data = json!({
+            "purpose": purpose.as_str(), "kid": kid, "reason": reason, "signs": signs, "stays": stays.is_some(),
+        });
         tx.record(Event { time: now, kind: "key.retired", hold: None, decided_by: None, data })?;
         Ok(signs)
     }

@@ -15,7 +15,10 @@ use holdgate_approval::{
 use holdgate_protocol::{
     gateway::OpenHold,
     grant::{self, Expected},
+    checkpoint::Checkpoint,
     jws::{Jwks, Keys, PrivateKey},
+    ledger::{self as ledger_file, FindingKind, Verifier, checkpoint_line},
+    merkle::{Frontier, leaf_hash},
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -171,7 +174,7 @@ async fn a_retired_key_signs_nothing_from_that_moment_on_any_instance() {
     assert!(matches!(rotate(&world, Purpose::Grant, 9, 0).await, Err(KeyTaskError::Known(_))), "it does not come back");
     let retired: Vec<Value> =
         entries(&world, "key.retired").await.iter().map(|entry| serde_json::from_str(&entry.data).unwrap()).collect();
-    assert_eq!(retired[0], json!({"purpose": "grant", "kid": old, "reason": "lost", "signs": new}));
+    assert_eq!(retired[0], json!({"purpose": "grant", "kid": old, "reason": "lost", "signs": new, "stays": false}));
     assert_eq!(retired[1]["signs"], Value::Null);
 }
 
@@ -191,6 +194,102 @@ async fn the_ledger_tells_of_its_next_key_under_the_one_before() {
     assert_eq!(serde_json::from_slice::<Value>(&payload).unwrap(), expected);
     assert_eq!(data["key"], json!(key));
     assert_eq!(kids(&world, Purpose::Grant).len(), 1, "grants have other keys");
+}
+
+/// Two hours later.
+fn much_later(world: &World) {
+    world.clock.advance(2 * 60 * 60);
+}
+
+fn signs(world: &World, purpose: Purpose) -> Option<String> {
+    let (keys, now) = (world.service.keys(), world.service.now());
+    let key = if purpose == Purpose::Grant { keys.grant(now) } else { keys.ledger(now) };
+    key.map(|key| key.kid().to_owned())
+}
+
+#[tokio::test]
+async fn whoever_takes_a_rotation_back_keeps_the_key_that_signs() {
+    for purpose in [Purpose::Grant, Purpose::Ledger] {
+        let world = World::new().await;
+        let old = signs(&world, purpose).unwrap();
+        // The next one is taken back before it signs.
+        let new = rotate(&world, purpose, 9, AFTER).await.unwrap().kid;
+        assert_eq!(retire(&world, &new, false).await.unwrap(), Some(old.clone()));
+        much_later(&world);
+        world.service.renew_keys().await.unwrap();
+        assert_eq!(signs(&world, purpose), Some(old.clone()), "it stays");
+        world.service.keep_checkpoint(0).await.unwrap();
+        // So is one that signs, while the former is known still.
+        let new = rotate(&world, purpose, 10, 0).await.unwrap().kid;
+        assert_eq!(retire(&world, &new, true).await.unwrap(), Some(old.clone()));
+        much_later(&world);
+        world.service.renew_keys().await.unwrap();
+        assert_eq!(signs(&world, purpose), Some(old.clone()));
+        let retired = entries(&world, "key.retired").await;
+        assert!(retired.len() == 2 && retired.iter().all(|entry| entry.data.contains("\"stays\":true")), "{retired:?}");
+        // The next rotation has no time in which nothing signs, however long it takes.
+        let rotated = rotate(&world, purpose, 11, 10 * AFTER).await.unwrap();
+        assert_eq!(rotated.former, Some((old.clone(), rotated.signs_from + OVERLAP)));
+        world.clock.advance(10 * AFTER - 1);
+        assert_eq!(signs(&world, purpose), Some(old));
+        world.clock.advance(1);
+        assert_eq!(signs(&world, purpose), Some(rotated.kid));
+    }
+}
+
+#[tokio::test]
+async fn a_retired_key_does_not_come_back_under_another_name() {
+    let world = World::new().await;
+    let old = active(&world);
+    let jwk = world.service.keys().grant(NOW).unwrap().to_private_jwk();
+    rotate(&world, Purpose::Grant, 9, 0).await.unwrap();
+    retire(&world, &old, true).await.unwrap();
+    for purpose in [Purpose::Grant, Purpose::Ledger] {
+        let key = PrivateKey::from_jwk(&holdgate_protocol::jws::Jwk { kid: "another".into(), ..jwk.clone() }).unwrap();
+        let rotate = Rotate { data: data_keys(), purpose, key, after: 0, overlap: 0, now: NOW };
+        let refused = world.service.store.write(rotate).await;
+        assert!(matches!(&refused, Err(KeyTaskError::Known(kid)) if *kid == old), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_export_is_verified_after_the_ledgers_key_was_rotated() {
+    let world = World::new().await;
+    let old = world.service.keys().ledger(NOW).unwrap().to_private_jwk();
+    let retired = world.ledger_keys();
+    world.service.keep_checkpoint(0).await.unwrap();
+    rotate(&world, Purpose::Ledger, 12, 0).await.unwrap();
+    world.held(&["one"], "a").await;
+    much_later(&world);
+    world.service.keep_checkpoint(0).await.unwrap();
+    world.held(&["one"], "b").await;
+    let lines = exported(&world).await;
+    let keys = world.ledger_keys();
+    let verify = |lines: &[String]| {
+        let verifier = Verifier::new(&keys, vec![]).with_retired(Some(&retired));
+        ledger_file::verify(lines.concat().as_bytes(), verifier).unwrap()
+    };
+    let report = verify(&lines);
+    assert_eq!((report.findings, report.checkpoints), (vec![], 3), "one of the old key, two of the new one");
+
+    // The old one was stolen: what it signs at the end of a past that is another one counts for nothing.
+    let mut forged: Vec<String> = lines.iter().filter(|line| !line.contains("\"checkpoint\"")).cloned().collect();
+    *forged.last_mut().unwrap() = forged.last().unwrap().replace("bot", "bod");
+    let mut tree = Frontier::default();
+    forged[1..].iter().for_each(|leaf| tree.append(leaf_hash(leaf.trim_end().as_bytes()), |_, _| ()));
+    let checkpoint = Checkpoint { origin: "holdgate-approval".into(), size: tree.size(), root: tree.root() };
+    forged.push(checkpoint_line(&checkpoint.sign(&PrivateKey::from_jwk(&old).unwrap()).unwrap()));
+    let report = verify(&forged);
+    assert!(!report.verified);
+    assert_eq!(report.findings[0].kind, FindingKind::Unsigned, "{:?}", report.findings);
+}
+
+async fn exported(world: &World) -> Vec<String> {
+    let (mut export, mut text) = (world.service.export().await.unwrap(), String::new());
+    while let Some(piece) = export.next().await.unwrap() {
+        text.push_str(&piece);
+    }
+    text.lines().map(|line| format!("{line}\n")).collect()
 }
 
 #[tokio::test]
@@ -268,6 +367,9 @@ async fn the_command_line_rotates_while_the_service_runs() {
     assert!(code == 0 && output.contains("signs"), "{output}");
     let list = run(&data, &["key", "list"], "").await.1;
     assert!(!list.contains(" next ") && list.contains("retired"), "{list}");
+    let gone: Jwks = serde_json::from_str(&run(&data, &["key", "export", "grant", "--retired"], "").await.1).unwrap();
+    assert_eq!(gone.keys.iter().map(|key| &*key.kid).collect::<Vec<_>>(), [&*new], "what it signed can be read still");
+    assert_eq!(run(&data, &["key", "export", "ledger", "--retired"], "").await.1, "{\n  \"keys\": []\n}\n");
     let keys = folder.path().join("authors.jwks.json");
     assert_eq!(run(&data, &["authors", "import", keys.to_str().unwrap()], "").await.1, "policy authors' keys: 1\n");
     let listed: Value = serde_json::from_str(&run(&data, &["authors", "list"], "").await.1).unwrap();
