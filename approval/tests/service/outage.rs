@@ -7,9 +7,27 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{Connection as _, Executor as _, PgConnection};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use crate::{database, kill::Load, process::made};
+use holdgate_approval::{
+    service::{Settings, open::OpenError},
+    store::Database,
+};
+use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{database, kill::Load, process::made, support::World};
 
 /// The longest time until the service is well again after the server is.
 const RECOVERY: Duration = Duration::from_secs(15);
@@ -144,4 +162,80 @@ async fn what_was_answered_outlives_the_server_and_the_connections() {
     let (answered, redeemed) = load.check(&data).await;
     eprintln!("12 outages, {answered} holds answered, {redeemed} redeemed, well again after {slowest:?} at most");
     assert!(answered > 12 && redeemed > 3, "there was little load");
+}
+
+/// What lies between the service and a database host. While it is down, bytes vanish and no connection is closed; those that it has
+/// swallowed something of stay as they are for ever.
+struct Wire {
+    url: String,
+    down: Arc<AtomicBool>,
+}
+
+impl Wire {
+    async fn before(url: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (head, rest) = url.split_once('@').unwrap();
+        let (host, name) = rest.split_once('/').unwrap();
+        let url = format!("{head}@{}/{name}", listener.local_addr().unwrap());
+        let (down, host) = (Arc::new(AtomicBool::new(false)), host.to_owned());
+        let is_down = down.clone();
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (from, to) = client.into_split();
+                let (back, forth) = TcpStream::connect(&host).await.unwrap().into_split();
+                tokio::spawn(carry(from, forth, is_down.clone()));
+                tokio::spawn(carry(back, to, is_down.clone()));
+            }
+        });
+        Wire { url, down }
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, down: Arc<AtomicBool>) {
+    let mut bytes = vec![0; 1 << 16];
+    loop {
+        let read = from.read(&mut bytes).await.unwrap_or(0);
+        if down.load(Ordering::SeqCst) {
+            return std::future::pending().await;
+        }
+        if read == 0 || to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_host_that_vanishes_without_a_word_is_given_up() {
+    let direct = World::new().await;
+    let wire = Wire::before(&direct.url).await;
+    let (folder, store) = (tempfile::tempdir().unwrap(), Database::open(&wire.url, false).await.unwrap());
+    let (clock, policy) = (direct.clock.clone(), direct.policy.clone());
+    let world = World::on(folder, wire.url.clone(), store, clock, policy, Settings::default()).await;
+    world.held(&["one"], "before").await;
+    let all = async || {
+        let mut readers = JoinSet::new();
+        for store in std::iter::repeat_n(world.service.store.clone(), 12) {
+            let sql = "SELECT count(*) AS n FROM holds";
+            readers.spawn(async move { store.read().await.unwrap().one(sql, vec![]).await.unwrap().int("n").unwrap() });
+        }
+        readers.join_all().await
+    };
+    assert_eq!(all().await, [1; 12], "each connection for reading was used");
+
+    wire.down.store(true, Ordering::SeqCst);
+    let opens = world.ask(&["one"], "lost");
+    let (lost, read) = tokio::join!(
+        timeout(Duration::from_secs(60), world.service.open_hold("edge", opens.clone())),
+        // Whoever reads meanwhile gives up before.
+        timeout(Duration::from_secs(1), all()),
+    );
+    let lost = lost.expect("the writer hangs").unwrap_err();
+    assert!(matches!(lost, OpenError::Store(_)), "{lost}");
+    assert!(read.is_err());
+
+    wire.down.store(false, Ordering::SeqCst);
+    let again = timeout(Duration::from_secs(10), world.open(&opens)).await.expect("nobody has to lend a hand");
+    assert_eq!(again.0.as_u16(), 201, "it was not opened before");
+    assert_eq!(timeout(Duration::from_secs(10), all()).await.expect("readers come back"), [2; 12]);
 }
