@@ -1,5 +1,6 @@
 //! What the service does, apart from how it is asked: each file is one use, most of them one command of the writer.
 
+mod accountable;
 pub mod accounts;
 pub mod audit;
 mod authority;
@@ -29,16 +30,16 @@ pub mod who;
 
 use std::sync::Arc;
 
-use holdgate_protocol::{Agent, checkpoint::is_name, gateway::FeedItem};
+use holdgate_protocol::{checkpoint::is_name, gateway::FeedItem};
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 
 use crate::{
     clock::Clock,
-    domain::{Accountability, Cause, Change, DecidedBy, Hold, Lasting, Quotas, Retention, Stage},
+    domain::{Cause, Change, DecidedBy, Hold, Lasting, Quotas, Retention, Stage},
     keys::ServiceKeys,
     notices::Hooks,
-    store::{Connection, Database, StoreError, Tx, ledger::Event, people},
+    store::{Database, StoreError, Tx, ledger::Event},
 };
 
 /// What an operator may set.
@@ -209,44 +210,4 @@ async fn expire_if_overdue(tx: &mut Tx, hold: Hold, now: u64) -> Result<Hold, St
         transitions(tx, &[step], now).await?;
     }
     Ok(hold.at(now))
-}
-
-/// The persons who answer for an agent: its owner, the token's subject, and every actor that is a person.
-///
-/// The subject must be known where somebody acts for it. Elsewhere subject and actors are agents as a rule; where one of
-/// them is a person all the same, the request is that person's own.
-pub async fn accountability(connection: &mut Connection, agent: &Agent) -> Result<Accountability, StoreError> {
-    let mut accountable = Accountability::default();
-    match agent.owner.as_deref() {
-        None => accountable.unknown = Some("the agent has no owner".into()),
-        Some(owner) => match owner.strip_prefix("group/") {
-            Some(group) => {
-                accountable.persons = people::members(connection, group).await?;
-                if accountable.persons.is_empty() {
-                    accountable.unknown =
-                        Some(format!("the owner `{owner}` is no group of the directory with members"));
-                }
-            }
-            None => match people::linked(connection, &agent.iss, owner).await? {
-                Some(person) => drop(accountable.persons.insert(person)),
-                None => {
-                    let iss = &agent.iss;
-                    accountable.unknown = Some(format!("the owner `{owner}` at `{iss}` is no person of the directory"));
-                }
-            },
-        },
-    }
-    match people::linked(connection, &agent.iss, &agent.sub).await? {
-        Some(person) => drop(accountable.persons.insert(person)),
-        None if agent.act.is_empty() => {}
-        None => {
-            let (iss, sub) = (&agent.iss, &agent.sub);
-            let why = format!("the subject `{sub}` at `{iss}`, for whom the agent acts, is no person of the directory");
-            accountable.unknown.get_or_insert(why);
-        }
-    }
-    for actor in &agent.act {
-        accountable.persons.extend(people::linked(connection, &actor.iss, &actor.sub).await?);
-    }
-    Ok(accountable)
 }

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
-use holdgate_protocol::Hash;
+use holdgate_protocol::{Agent, Hash};
 
-use super::accountability;
+use super::accountable::{Directory, accountability};
 use crate::{
     domain::{Accountability, Approval, Eligibility, Lasting, Terms, authority::is_built_in, eligibility},
     store::{Connection, StoreError, people},
@@ -68,8 +68,23 @@ impl Authority {
     ) -> Result<&Accountability, StoreError> {
         match self.accountable.entry(terms.agent_key) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => Ok(place.insert(accountability(connection, &terms.agent).await?)),
+            Entry::Vacant(place) => {
+                let directory = Directory::of(connection, &[&terms.agent]).await?;
+                Ok(place.insert(accountability(&terms.agent, &directory)))
+            }
         }
+    }
+
+    /// Looks up who answers for the agents of all these holds at once.
+    pub(super) async fn look_up(
+        &mut self,
+        connection: &mut Connection,
+        all: impl Iterator<Item = &Terms>,
+    ) -> Result<(), StoreError> {
+        let agents: HashMap<Hash, &Agent> = all.map(|terms| (terms.agent_key, &terms.agent)).collect();
+        let directory = Directory::of(connection, &agents.values().copied().collect::<Vec<_>>()).await?;
+        self.accountable.extend(agents.into_iter().map(|(key, agent)| (key, accountability(agent, &directory))));
+        Ok(())
     }
 
     async fn known(&mut self, connection: &mut Connection, person: &str) -> Result<&Known, StoreError> {

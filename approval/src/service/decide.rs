@@ -155,7 +155,8 @@ impl Decide {
         let several: Vec<&str> =
             holds.values().filter(|hold| needs_several(hold)).map(|hold| &*hold.terms.id).collect();
         let approvals = holds::approvals(tx, &several).await?;
-        let authority = Authority::at(now, lasting);
+        let mut authority = Authority::at(now, lasting);
+        authority.look_up(tx, holds.values().map(|hold| &hold.terms)).await?;
         // A pending hold that needs one approval has no decision yet.
         let has_some = |hold: &&Hold| needs_several(hold) || !matches!(hold.stage, Stage::Pending(_));
         let decided: Vec<&str> = holds.values().filter(has_some).map(|hold| &*hold.terms.id).collect();

@@ -1,7 +1,7 @@
 //! Redemption: the approval is consumed, and only then a grant is signed.
 
 use std::{
-    collections::{BTreeSet, HashMap, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -83,7 +83,7 @@ struct Batch {
     /// The approvals of those that are approved.
     approvals: HashMap<String, Vec<Approval>>,
     authority: Authority,
-    suspended: HashMap<Actor, bool>,
+    suspended: HashSet<Actor>,
     /// What the policy in force asks for, by the requirement that a hold was opened with: that covers its rules too.
     in_force: HashMap<Hash, Option<Hash>>,
     /// As they are in this transaction: what was retired signs nothing any more.
@@ -167,12 +167,16 @@ impl Redeem {
 }
 
 impl Batch {
-    async fn of(tx: &mut Tx, ids: &[&str], authority: Authority) -> Result<Self, StoreError> {
+    async fn of(tx: &mut Tx, ids: &[&str], mut authority: Authority) -> Result<Self, StoreError> {
         let holds = holds::find_all(tx, ids).await?;
-        let approved = holds.values().filter(|hold| matches!(hold.stage, Stage::Approved(_)));
-        let approved: Vec<&str> = approved.map(|hold| hold.terms.id.as_str()).collect();
-        let approvals = holds::approvals(tx, &approved).await?;
-        let (suspended, in_force, steps) = Default::default();
+        let approved: Vec<&Hold> = holds.values().filter(|hold| matches!(hold.stage, Stage::Approved(_))).collect();
+        let ids: Vec<&str> = approved.iter().map(|hold| hold.terms.id.as_str()).collect();
+        let approvals = holds::approvals(tx, &ids).await?;
+        authority.look_up(tx, approved.iter().map(|hold| &hold.terms)).await?;
+        let callers: HashSet<Actor> = holds.values().map(|hold| hold.terms.agent.caller()).collect();
+        let callers: Vec<Actor> = callers.into_iter().collect();
+        let suspended = policy::suspended_of(tx, &callers).await?.into_iter().collect();
+        let (in_force, steps) = Default::default();
         Ok(Batch { holds, approvals, authority, suspended, in_force, keys: None, steps })
     }
 
@@ -185,7 +189,7 @@ impl Batch {
         published: &Published,
     ) -> Result<Result<Sound, Change>, StoreError> {
         let terms = &hold.terms;
-        let agent_suspended = self.is_suspended(tx, terms.agent.caller()).await?;
+        let agent_suspended = self.is_suspended(&terms.agent.caller());
         let in_force = self.in_force(terms, published);
         let mut approvals = self.approvals.get(&terms.id).cloned().unwrap_or_default();
         self.authority.look_at(tx, &mut approvals, terms).await?;
@@ -199,14 +203,8 @@ impl Batch {
         *self.in_force.entry(terms.requirement_hash).or_insert_with(asked)
     }
 
-    async fn is_suspended(&mut self, tx: &mut Tx, agent: Actor) -> Result<bool, StoreError> {
-        match self.suspended.entry(agent) {
-            Entry::Occupied(known) => Ok(*known.get()),
-            Entry::Vacant(place) => {
-                let suspended = policy::is_suspended(tx, place.key()).await?;
-                Ok(*place.insert(suspended))
-            }
-        }
+    fn is_suspended(&self, agent: &Actor) -> bool {
+        self.suspended.contains(agent)
     }
 }
 

@@ -1,8 +1,8 @@
 //! Persons, groups, what persons are eligible for, and their sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
-use holdgate_protocol::Hash;
+use holdgate_protocol::{Actor, Hash};
 use serde::Serialize;
 
 use super::{
@@ -83,8 +83,33 @@ pub async fn behind(connection: &mut Connection, iss: &str, sub: &str) -> Result
 
 /// The members of a group; none where there is no such group.
 pub async fn members(connection: &mut Connection, group: &str) -> Result<BTreeSet<String>, StoreError> {
-    let rows = connection.rows("SELECT person FROM members WHERE grp = $1", values![group]).await?;
-    rows.iter().map(|row| row.text("person")).collect()
+    Ok(all_members(connection, &[group]).await?.remove(group).unwrap_or_default())
+}
+
+/// The persons behind identities, each an issuer and a subject.
+pub async fn all_linked(
+    connection: &mut Connection,
+    names: &[(&str, &str)],
+) -> Result<HashMap<Actor, String>, StoreError> {
+    let around = (
+        "WITH wanted (iss, sub) AS (",
+        ") SELECT l.iss, l.sub, l.person FROM wanted JOIN links l ON l.iss = wanted.iss AND l.sub = wanted.sub",
+    );
+    let found = connection.write_returning(around, names, |(iss, sub)| values![*iss, *sub]).await?;
+    let link = |row: &Row| Ok((Actor { iss: row.text("iss")?, sub: row.text("sub")? }, row.text("person")?));
+    found.iter().map(link).collect()
+}
+
+/// The members of groups, by group. One that there is not has none.
+pub async fn all_members(
+    connection: &mut Connection,
+    groups: &[&str],
+) -> Result<HashMap<String, BTreeSet<String>>, StoreError> {
+    let mut members: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for row in connection.find("SELECT grp, person FROM members WHERE grp IN", groups).await? {
+        members.entry(row.text("grp")?).or_default().insert(row.text("person")?);
+    }
+    Ok(members)
 }
 
 /// A person who may sign in, with the hash of their password, if they have one.

@@ -43,6 +43,16 @@ pub async fn is_suspended(connection: &mut Connection, agent: &Actor) -> Result<
     Ok(connection.row(sql, values![&agent.iss, &agent.sub]).await?.is_some())
 }
 
+/// Those of these agents that are suspended.
+pub async fn suspended_of(connection: &mut Connection, agents: &[Actor]) -> Result<Vec<Actor>, StoreError> {
+    let around = (
+        "WITH wanted (iss, sub) AS (",
+        ") SELECT s.iss, s.sub FROM wanted JOIN suspended s ON s.iss = wanted.iss AND s.sub = wanted.sub",
+    );
+    let found = connection.write_returning(around, agents, |agent| values![&agent.iss, &agent.sub]).await?;
+    found.iter().map(|row| Ok(Actor { iss: row.text("iss")?, sub: row.text("sub")? })).collect()
+}
+
 impl Tx {
     /// Suspends an agent. `false`: it was already.
     pub async fn suspend(&mut self, agent: &Actor, now: u64) -> Result<bool, StoreError> {
