@@ -30,6 +30,7 @@ mod writer;
 
 use std::{path::Path, sync::Arc};
 
+use holdgate_protocol::ledger::MAX_LINE;
 use tokio::sync::{mpsc, watch};
 
 pub use sql::{Connection, Later, Row, Statement, Value};
@@ -82,6 +83,10 @@ pub enum StoreError {
     File { path: String, error: std::io::Error },
     #[error("a text contains the character NUL, which cannot be kept")]
     Nul,
+    #[error(
+        "the entry `{kind}` of the ledger would have {bytes} bytes; there is room for {MAX_LINE}: change less at once, or use shorter names"
+    )]
+    TooLong { kind: &'static str, bytes: usize },
     #[error("what is sealed in the database cannot be opened: {0}")]
     Sealed(#[from] SealError),
     #[error("no key signs grants; make one with `holdgate-approval key rotate grant`")]

@@ -53,7 +53,10 @@ impl Failure {
     }
 
     fn of_store(error: &StoreError) -> Self {
-        if matches!(error, StoreError::Nul) { Failure::bad_request(error) } else { Failure::internal(error) }
+        match error {
+            StoreError::Nul | StoreError::TooLong { .. } => Failure::bad_request(error),
+            _ => Failure::internal(error),
+        }
     }
 
     /// What went wrong inside is for the log; the other side learns that it may try again.

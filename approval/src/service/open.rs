@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdgate_protocol::{
-    Hash, from_b64, from_b64url,
+    Agent, Hash, from_b64, from_b64url,
     gateway::{HoldState, MAX_AGENT_REASON, MAX_IDEMPOTENCY_KEY, OpenHold, VERSION},
 };
 use serde_json::json;
@@ -32,6 +32,9 @@ const MAX_RULES: usize = 256;
 /// The longest name under which holds are counted, in bytes: an agent's issuer and subject, its owner, or a rule. An index of
 /// PostgreSQL takes no longer ones than 2,700.
 const MAX_NAME: usize = 2048;
+
+/// The longest delegation chain. The ledger keeps it with each hold for good.
+const MAX_ACTORS: usize = 16;
 
 /// How long the name that an agent gave its request is remembered after the end of the hold, in seconds: a day.
 pub const KEYS_KEPT: u64 = 24 * 60 * 60;
@@ -113,9 +116,12 @@ fn check_form(ask: &OpenHold) -> Result<(), OpenError> {
     rules.dedup();
     let body = &ask.request.body;
     let counted = counted(&ask.agent, &ask.rules);
+    let Agent { iss, sub, act, owner } = &ask.agent;
+    let actors = act.iter().flat_map(|actor| [&actor.iss, &actor.sub]);
+    let mut names = [iss, sub].into_iter().chain(owner).chain(actors).chain(counted.iter().map(|(_, name)| name));
     let checks = [
         ("attempt", is_attempt(&ask.attempt)),
-        ("agent", counted.iter().all(|(_, name)| name.len() <= MAX_NAME)),
+        ("agent", act.len() <= MAX_ACTORS && names.all(|name| name.len() <= MAX_NAME)),
         ("rules", !rules.is_empty() && rules.len() == ask.rules.len() && rules.len() <= MAX_RULES),
         ("components", !ask.components.is_empty()),
         ("agent_reason", ask.agent_reason.as_ref().is_none_or(|reason| reason.len() <= MAX_AGENT_REASON)),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use holdgate_protocol::{
     Hash, Json,
-    ledger::Entry as Leaf,
+    ledger::{Entry as Leaf, MAX_LINE},
     merkle::{Frontier, Node, Proof, leaf_hash},
 };
 
@@ -225,8 +225,13 @@ impl Tx {
             decided_by: event.decided_by.map(|by| by.as_str().to_owned()),
             data: String::from_utf8(data.to_jcs()).map_err(|_| StoreError::Corrupt("ledger.data"))?,
         };
+        let leaf = entry.to_leaf();
+        // Whoever verifies an export reads no longer lines.
+        if leaf.len() > MAX_LINE {
+            return Err(StoreError::TooLong { kind: event.kind, bytes: leaf.len() });
+        }
         let nodes = &mut self.appended.nodes;
-        self.head.tree.append(leaf_hash(entry.to_leaf().as_bytes()), |node, hash| nodes.push((node, hash)));
+        self.head.tree.append(leaf_hash(leaf.as_bytes()), |node, hash| nodes.push((node, hash)));
         self.appended.entries.push(entry);
         Ok(())
     }

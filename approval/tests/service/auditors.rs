@@ -8,11 +8,11 @@ use holdgate_approval::{
     store::{self, Command, Database, StoreError, Tx},
 };
 use holdgate_protocol::{
-    Hash,
+    Actor, Agent, Hash,
     checkpoint::Checkpoint,
     from_b64,
     jws::{Jwks, Keys},
-    ledger::{self, FindingKind, Kept, Report, Signer, Verifier},
+    ledger::{self, FindingKind, Kept, MAX_LINE, Report, Signer, Verifier},
     merkle::{self, Frontier},
 };
 use serde_json::{Value, json};
@@ -255,6 +255,46 @@ async fn entries_of_an_earlier_version_get_their_place_in_the_tree_once() {
     // A process that knew the tree before goes on with it, as does one that was opened since.
     some_history(&world).await;
     assert!(verify(&world, &export(&world, &alice).await, &[("before", &before)]).verified);
+}
+
+/// A command that appends one entry with so long a text.
+struct Long(usize);
+
+impl Command for Long {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        let data = json!({"text": "a".repeat(self.0)});
+        tx.record(store::ledger::Event { time: NOW, kind: "test.long", hold: None, decided_by: None, data })
+    }
+}
+
+#[tokio::test]
+async fn no_entry_is_longer_than_what_an_auditor_reads() {
+    let world = World::new().await;
+    let mut ask = world.ask(&["one"], "a");
+    let actor = |sub: String| Actor { iss: "https://idp.example".into(), sub };
+    ask.agent.act = vec![actor("small".into()), actor("b".repeat(2 * MAX_LINE))];
+    let malformed = (400, "malformed".to_owned());
+    assert_eq!(world.refused(&ask).await, malformed, "nobody counts by this name, and the ledger would keep it");
+    ask.agent.act = (0..17).map(|number| actor(number.to_string())).collect();
+    assert_eq!(world.refused(&ask).await, malformed);
+    ask.agent.act.truncate(16);
+    world.open(&ask).await;
+    let lengthen: [fn(&mut Agent); 2] = [|agent| agent.iss = "c".repeat(2049), |agent| agent.sub = "c".repeat(2049)];
+    for lengthen in lengthen {
+        let mut ask = world.ask(&["one"], "b");
+        ask.agent.act = vec![actor("small".into())];
+        lengthen(&mut ask.agent);
+        assert_eq!(world.refused(&ask).await, malformed);
+    }
+
+    let refused = world.service.store.write(Long(MAX_LINE)).await.unwrap_err();
+    assert!(matches!(refused, StoreError::TooLong { kind: "test.long", .. }), "{refused}");
+    world.service.store.write(Long(MAX_LINE - 100)).await.unwrap();
+    let alice = world.sign_in("audra").await;
+    assert_eq!(verify(&world, &export(&world, &alice).await, &[]).findings, []);
 }
 
 #[tokio::test]
