@@ -131,11 +131,13 @@ pub struct EntryDetail {
     captured: Option<Captured>,
 }
 
-/// Salt and bytes, in base64: the SHA-256 of both, one behind the other, stands in the entry.
+/// Salt and bytes, in base64: the SHA-256 of both, one behind the other, stands in the entry as `captured`, that of the salt and the 32 bytes of
+/// the digest as `request`.
 #[derive(Serialize)]
 struct Captured {
     salt: String,
     request: String,
+    digest: Hash,
 }
 
 /// `GET /api/ledger/entries/{seq}`
@@ -147,7 +149,7 @@ pub async fn entry(
     may_read_ledger(&app, &signed).await?;
     let (linked, opening) = app.service.entry(seq).await?;
     let leaf = linked.entry.to_leaf();
-    let captured = |Opening { salt, request }| Captured { salt: b64(&salt), request: b64(&request) };
+    let captured = |Opening { salt, request, digest }| Captured { salt: b64(&salt), request: b64(&request), digest };
     Ok(Json(EntryDetail {
         leaf_hash: leaf_hash(leaf.as_bytes()),
         leaf,

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{Service, decide::MAX_REASON, export::Export, who::Who};
 use crate::{
     domain::{DecidedBy, Lasting},
+    sealing::DataKeys,
     store::{
         Command, Connection, StoreError, Tx, holds,
         ledger::{self, Entry, Event, Kept},
@@ -71,11 +72,13 @@ pub struct Proved {
     pub hashes: Vec<Hash>,
 }
 
-/// What an entry of an opening vouches for, while it is kept: SHA-256(salt || request) stands in it.
+/// What an entry of an opening vouches for, while it is kept: SHA-256(salt || request) and SHA-256(salt || digest) stand in it.
 #[derive(Clone, Debug)]
 pub struct Opening {
     pub salt: Vec<u8>,
     pub request: Vec<u8>,
+    /// Of the request as it goes upstream.
+    pub digest: Hash,
 }
 
 /// Signs the ledger as it is; gives its size with the note.
@@ -125,10 +128,9 @@ impl Service {
         let mut connection = self.store.read().await?;
         let entry = ledger::find(&mut connection, seq).await?.ok_or(LedgerError::NotFound(seq))?;
         let opening = match (&*entry.kind, &entry.hold) {
-            ("hold.opened", Some(hold)) => holds::opening(&mut connection, hold, &self.keys().data).await?,
+            ("hold.opened", Some(hold)) => opening(&mut connection, hold, &self.keys().data).await?,
             _ => None,
         };
-        let opening = opening.map(|(salt, request)| Opening { salt, request });
         let linked = linked(&mut connection, vec![entry]).await?.pop().ok_or(LedgerError::NotFound(seq))?;
         Ok((linked, opening))
     }
@@ -189,6 +191,12 @@ impl Service {
         Ok(export.holding(room))
     }
 }
+async fn opening(connection: &mut Connection, hold: &str, keys: &DataKeys) -> Result<Option<Opening>, StoreError> {
+    let Some((salt, request)) = holds::opening(connection, hold, keys).await? else { return Ok(None) };
+    let hold = holds::find(connection, hold).await?.ok_or(StoreError::Corrupt("ledger.hold"))?;
+    Ok(Some(Opening { salt, request, digest: hold.terms.digest }))
+}
+
 
 async fn linked(connection: &mut Connection, entries: Vec<Entry>) -> Result<Vec<Linked>, StoreError> {
     let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();

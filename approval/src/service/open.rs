@@ -211,10 +211,10 @@ impl Command for Open {
             policy: ask.policy.clone(),
         };
         let new = NewHold::new(Hold::open(terms, now), ask, salt, &data)?;
-        let (hold, captured) = (new.hold().clone(), new.vouched());
+        let (hold, captured, request) = (new.hold().clone(), new.vouched(), new.vouched_digest());
         let terms = &hold.terms;
         let told = json!({
-            "group": terms.group, "agent": terms.agent, "digest": terms.digest, "requirement": hash,
+            "group": terms.group, "agent": terms.agent, "request": request, "requirement": hash,
             "rules": terms.rules, "policy": terms.policy, "decide_by": hold.expires_at(), "captured": captured,
         });
         let (id, by) = (Some(terms.id.as_str()), Some(DecidedBy::Policy));

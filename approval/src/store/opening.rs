@@ -42,6 +42,8 @@ struct Sealed {
     key: String,
     /// SHA-256(salt || request).
     vouched: Hash,
+    /// SHA-256(salt || digest).
+    vouched_digest: Hash,
 }
 
 /// What a transaction has opened and not written yet, and what it has looked up for that.
@@ -73,6 +75,7 @@ impl NewHold {
             bytes: keys.seal(&place(&hold.terms.id), &request)?,
             key: keys.first(),
             vouched: Hash::of(&[&salt[..], &request].concat()),
+            vouched_digest: Hash::of(&[&salt[..], hold.terms.digest.as_bytes()].concat()),
         };
         let terms = &hold.terms;
         let names = counted(&terms.agent, &terms.rules);
@@ -92,6 +95,11 @@ impl NewHold {
     /// What vouches for what was captured: SHA-256(salt || request).
     pub fn vouched(&self) -> Hash {
         self.sealed.vouched
+    }
+
+    /// What vouches for the request itself: SHA-256(salt || digest). Without the salt, nobody can try out bodies.
+    pub fn vouched_digest(&self) -> Hash {
+        self.sealed.vouched_digest
     }
 
     pub fn hold(&self) -> &Hold {

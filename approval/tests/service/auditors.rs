@@ -366,6 +366,9 @@ async fn the_ledger_vouches_for_what_was_captured_and_forgets_it_with_the_captur
     let bytes = |name: &str| from_b64(kept["captured"][name].as_str().unwrap()).unwrap();
     let (salt, request) = (bytes("salt"), bytes("request"));
     assert_eq!(salt.len(), 16);
+    let digest = world.ask(&["one"], "denied 0").digest;
+    assert_eq!(hash(&kept["captured"]["digest"]), digest);
+    assert_eq!(hash(&kept["entry"]["data"]["request"]), Hash::of(&[&*salt, digest.as_bytes()].concat()));
     assert_eq!(hash(&kept["entry"]["data"]["captured"]), Hash::of(&[&*salt, &request].concat()));
     let shown: Value = serde_json::from_slice(&request).unwrap();
     assert_eq!(shown, alice.get(&format!("/api/holds/{denied}")).await.json()["request"]);
@@ -380,7 +383,10 @@ async fn the_ledger_vouches_for_what_was_captured_and_forgets_it_with_the_captur
     let gone = alice.get(&format!("/api/ledger/entries/{seq}")).await.json();
     assert_eq!((&gone["captured"], &gone["leaf"]), (&Value::Null, &kept["leaf"]));
     assert_eq!(world.number("SELECT count(*) AS n FROM captures").await, 1, "the open one");
-    assert!(verify(&world, &export(&world, &alice).await, &[]).verified, "proofs stay");
+    let exported = export(&world, &alice).await;
+    assert!(verify(&world, &exported, &[]).verified, "proofs stay");
+    // Who has the export alone cannot try out what the body may have been.
+    assert!(!exported.contains(&digest.to_string()));
 }
 
 #[tokio::test]
