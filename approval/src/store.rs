@@ -101,6 +101,8 @@ pub enum StoreError {
     Lost,
     #[error("what is counted cannot be set up: {0}")]
     Meters(#[from] prometheus::Error),
+    #[error("the writer was busy for too long; nothing was done")]
+    Late,
     #[error("the writer has stopped")]
     Stopped,
     #[error("`{url}` is no database of this service; use `sqlite:FILE` or `postgres://USER@HOST/NAME`")]

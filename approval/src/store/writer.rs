@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     ops::{Deref, DerefMut},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use holdgate_protocol::{
@@ -22,6 +22,9 @@ use crate::policy::Published;
 
 /// Commands in one transaction.
 const BATCH: usize = 256;
+
+/// How long a command may wait for its turn. Commands know the time at which they were asked, and judge by it.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The writer's transaction: queries run on it, and it knows the ends of the feed and of the ledger.
 pub struct Tx {
@@ -166,6 +169,8 @@ pub(super) trait Job: Send {
 
 struct Queued<C: Command> {
     command: Option<C>,
+    /// When it was given to the writer.
+    since: Instant,
     answer: Option<Answer<C>>,
     reply: oneshot::Sender<Answer<C>>,
 }
@@ -175,7 +180,7 @@ type Answer<C> = Result<<C as Command>::Answer, <C as Command>::Error>;
 
 pub(super) fn queued<C: Command>(command: C) -> (Box<dyn Job>, oneshot::Receiver<Answer<C>>) {
     let (reply, answer) = oneshot::channel();
-    (Box::new(Queued { command: Some(command), answer: None, reply }), answer)
+    (Box::new(Queued { command: Some(command), since: Instant::now(), answer: None, reply }), answer)
 }
 
 impl<C: Command> Job for Queued<C> {
@@ -185,8 +190,10 @@ impl<C: Command> Job for Queued<C> {
 
     fn run<'a>(&'a mut self, tx: &'a mut Tx) -> Later<'a, bool> {
         Box::pin(async move {
-            let Some(command) = self.command.take() else { return false };
-            let answer = command.run(tx).await;
+            // Whoever asked may have gone: what nobody hears of is not done, such as an approval that is used up.
+            let Some(command) = self.command.take().filter(|_| !self.reply.is_closed()) else { return false };
+            let late = self.since.elapsed() >= PATIENCE;
+            let answer = if late { Err(StoreError::Late.into()) } else { command.run(tx).await };
             let stays = answer.is_ok();
             self.answer = Some(answer);
             stays
@@ -201,7 +208,7 @@ impl<C: Command> Job for Queued<C> {
             Some(Ok(answer)) if committed => Ok(answer),
             _ => lost(),
         };
-        // Whoever asked may have gone; the work is done all the same.
+        // Whoever asked may have gone since.
         let _ = self.reply.send(answer);
     }
 }

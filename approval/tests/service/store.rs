@@ -1,5 +1,7 @@
 //! What every store keeps to, whatever database it is.
 
+use std::time::Duration;
+
 use holdgate_approval::{
     domain::{Approved, Change, DecidedBy, Retention, Stage, Used},
     store::{Command, Database, StoreError, Tx, feed, holds, ledger},
@@ -205,4 +207,60 @@ async fn two_that_start_at_once_bring_the_database_to_this_version_together() {
     for started in [a, b, c, d] {
         started.unwrap();
     }
+}
+
+/// Keeps the writer busy.
+struct Busy {
+    rounds: u32,
+    each: Duration,
+}
+
+impl Command for Busy {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        for _ in 0..self.rounds {
+            tokio::time::sleep(self.each).await;
+            tx.touch().await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_not_done() {
+    let world = World::new().await;
+    let (ask, hold) = world.held(&["one"], "a").await;
+    assert_eq!(world.sign_in("alice").await.decide(&hold, "approve").await.status, 200);
+    let (_, pending) = world.held(&["one"], "b").await;
+    let alice = world.sign_in("alice").await;
+    let busy = Busy { rounds: 1, each: Duration::from_millis(500) };
+    let (busy, _, redeemed, decided) = tokio::join!(
+        world.service.store.write(busy),
+        tokio::time::timeout(Duration::from_millis(100), world.open(&ask)),
+        // A gateway that asks for a grant, and a person who approves, give up before their turn comes.
+        tokio::time::timeout(Duration::from_millis(100), world.redeem(&hold, &ask, 1)),
+        tokio::time::timeout(Duration::from_millis(100), alice.decide(&pending, "approve")),
+    );
+    busy.unwrap();
+    assert!(redeemed.is_err() && decided.is_err());
+    assert!(world.redeem(&hold, &ask, 2).await.grant.is_some(), "the approval is there for the next try");
+    assert_eq!(world.number("SELECT count(*) AS n FROM decisions").await, 1);
+}
+
+#[tokio::test]
+async fn what_waited_for_long_is_not_done_as_if_it_were_then() {
+    let world = World::new().await;
+    let (ask, hold) = world.held(&["one"], "a").await;
+    assert_eq!(world.sign_in("alice").await.decide(&hold, "approve").await.status, 200);
+    let busy = Busy { rounds: 2, each: Duration::from_secs(5) + Duration::from_millis(300) };
+    let redemption = crate::support::redemption(&hold, &ask, 1);
+    let (busy, late) = tokio::join!(
+        world.service.store.write(busy),
+        world.gateway("edge", "POST", "/v1/redemptions", &redemption),
+    );
+    busy.unwrap();
+    assert_eq!((late.status.as_u16(), late.error()), (503, "unavailable".into()), "{}", late.text);
+    assert!(world.redeem(&hold, &ask, 2).await.grant.is_some());
 }
