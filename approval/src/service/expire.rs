@@ -14,8 +14,8 @@ const BATCH: u32 = 250;
 /// Feed items that are kept; a gateway that is further behind takes a new snapshot.
 pub const FEED_KEPT: u64 = 100_000;
 
-/// How often is looked for what was kept long enough, in seconds.
-const FORGET_EVERY: u64 = 60 * 60;
+/// How often is looked for what was kept long enough.
+const FORGET_EVERY: Duration = Duration::from_secs(60 * 60);
 
 /// How long notices are kept, in seconds: 30 days.
 const NOTICES_KEPT: u64 = 30 * 24 * 60 * 60;
@@ -143,7 +143,7 @@ impl Service {
         let attempts = self.delete(Old::Attempts, kept.attempts).await?;
         let batches = self.delete(Old::Audit, kept.audit).await?;
         self.delete(Old::Gaps, kept.audit).await?;
-        self.delete(Old::Undelivered, PATIENCE + FORGET_EVERY).await?;
+        self.delete(Old::Undelivered, PATIENCE + FORGET_EVERY.as_secs()).await?;
         self.delete(Old::Notices, NOTICES_KEPT).await?;
         if captures + batches > 0 {
             tracing::info!(captures, batches, attempts, "what was kept long enough was deleted");
@@ -165,10 +165,24 @@ impl Service {
 
     /// Watches the time until it is aborted.
     pub async fn keep_time(self) {
+        // What is deleted can be much, and nothing waits for that.
+        tokio::join!(self.keep_up(), self.keep_forgetting());
+    }
+
+    async fn keep_forgetting(&self) {
+        let mut again = tokio::time::interval(FORGET_EVERY);
+        loop {
+            again.tick().await;
+            if let Err(error) = self.forget().await {
+                tracing::error!(%error, "what was kept long enough could not be deleted");
+            }
+        }
+    }
+
+    async fn keep_up(&self) {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut pruned_at = self.now();
-        let mut forgot_at = 0;
         loop {
             second.tick().await;
             if let Err(error) = self.expire().await {
@@ -194,12 +208,6 @@ impl Service {
             }
             if let Err(error) = self.keep_checkpoint(CHECKPOINT_EVERY).await {
                 tracing::error!(%error, "a checkpoint of the ledger could not be kept");
-            }
-            if self.now() >= forgot_at + FORGET_EVERY {
-                forgot_at = self.now();
-                if let Err(error) = self.forget().await {
-                    tracing::error!(%error, "what was kept long enough could not be deleted");
-                }
             }
         }
     }

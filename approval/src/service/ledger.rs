@@ -97,7 +97,7 @@ impl Service {
     }
 
     async fn sign(&self, connection: &mut Connection) -> Result<(u64, String), LedgerError> {
-        let keys = self.keys();
+        let keys = self.keys().as_they_are(connection).await?;
         sign(connection, keys.ledger(self.now()).ok_or(LedgerError::NoKey)?, &self.issuer).await
     }
 
@@ -185,18 +185,18 @@ impl Service {
     /// Begins an export of the ledger as it is now.
     pub async fn export(&self) -> Result<Export, LedgerError> {
         let room = self.exports.clone().try_acquire_owned().map_err(|_| LedgerError::Busy)?;
-        let keys = self.keys();
+        let keys = self.keys().as_they_are(&mut self.store.read().await?).await?;
         let key = keys.ledger(self.now()).ok_or(LedgerError::NoKey)?;
         let export = Export::begin(self.store.clone(), key, &self.issuer).await?;
         Ok(export.holding(room))
     }
 }
+
 async fn opening(connection: &mut Connection, hold: &str, keys: &DataKeys) -> Result<Option<Opening>, StoreError> {
     let Some((salt, request)) = holds::opening(connection, hold, keys).await? else { return Ok(None) };
     let hold = holds::find(connection, hold).await?.ok_or(StoreError::Corrupt("ledger.hold"))?;
     Ok(Some(Opening { salt, request, digest: hold.terms.digest }))
 }
-
 
 async fn linked(connection: &mut Connection, entries: Vec<Entry>) -> Result<Vec<Linked>, StoreError> {
     let seqs: Vec<u64> = entries.iter().map(|entry| entry.seq).collect();

@@ -253,6 +253,24 @@ async fn a_retired_key_does_not_come_back_under_another_name() {
 }
 
 #[tokio::test]
+async fn a_retired_key_of_the_ledger_signs_nothing_on_any_instance() {
+    let (world, origin) = (World::new().await, "holdgate-approval");
+    let other = world.second().await;
+    let old = world.service.keys().ledger(NOW).unwrap().kid().to_owned();
+    rotate(&world, Purpose::Ledger, 12, 0).await.unwrap();
+    retire(&world, &old, false).await.unwrap();
+    assert_eq!(other.service.keys().ledger(NOW).unwrap().kid(), old, "this is what it remembers");
+    let new = Keys::new(&Jwks { keys: vec![PrivateKey::from_seed(&[12; 32]).to_public_jwk()] }).unwrap();
+    let note = other.service.checkpoint().await.unwrap();
+    assert_eq!(Checkpoint::open(&note, &new).map(|checkpoint| checkpoint.origin).as_deref(), Ok(origin));
+    other.service.keep_checkpoint(0).await.unwrap();
+    let kept = ledger::last_checkpoint(&mut world.service.store.read().await.unwrap(), origin).await.unwrap().unwrap();
+    assert!(Checkpoint::open(&kept.note, &new).is_ok());
+    let report = ledger_file::verify(exported(&other).await.concat().as_bytes(), Verifier::new(&new, vec![])).unwrap();
+    assert!(report.verified, "{:?}", report.findings);
+}
+
+#[tokio::test]
 async fn an_export_is_verified_after_the_ledgers_key_was_rotated() {
     let world = World::new().await;
     let old = world.service.keys().ledger(NOW).unwrap().to_private_jwk();
