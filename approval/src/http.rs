@@ -1,5 +1,6 @@
 //! The two listeners: gateways (`/v1/...`) and people (`/api/...` and the console).
 
+pub mod audit;
 pub mod authority;
 pub mod error;
 pub mod extract;

@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Who may read the ledger, with all that was decided by anybody: auditors. Checkpoints and proofs are hashes only: for everybody who is
 /// signed in.
-async fn may_read_ledger(app: &App, reader: &SignedIn) -> Result<(), Failure> {
+pub async fn may_read_ledger(app: &App, reader: &SignedIn) -> Result<(), Failure> {
     if app.service.has_role(&reader.session.person.id, &[AUDITOR]).await? {
         return Ok(());
     }

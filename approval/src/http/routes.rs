@@ -12,7 +12,7 @@ use axum::{
 
 use holdgate_protocol::{audit::MAX_BYTES, gateway::MAX_OPEN_HOLD};
 
-use super::{App, authority, error::Failure, figures, gateway, ledger, oidc, pages, people, session};
+use super::{App, audit, authority, error::Failure, figures, gateway, ledger, oidc, pages, people, session};
 
 /// The largest body that is read where a route has no limit of its own, in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
@@ -132,6 +132,7 @@ fn reviewers_routes() -> Vec<Route> {
         on_post("/api/holds/{id}/revoke", people::revoke),
         on_post("/api/holds/{id}/withdraw", people::withdraw),
         on_post("/api/decisions", people::decide_many),
+        on_get("/api/audit", audit::batches),
         on_get("/api/audit/gaps", people::audit_gaps),
         on_get("/api/ledger/checkpoint", ledger::checkpoint),
         on_get("/api/ledger/entries", ledger::entries),

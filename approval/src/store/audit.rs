@@ -1,5 +1,7 @@
 //! Audit records of gateways, and the numbers that have none.
 
+use std::{fmt, str::FromStr};
+
 use holdgate_protocol::Hash;
 use serde::Serialize;
 
@@ -35,6 +37,74 @@ pub struct Gap {
     pub noticed_at: u64,
 }
 
+/// A batch as it is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Kept {
+    pub group: String,
+    pub vm_epoch: String,
+    pub from_seq: u64,
+    pub to_seq: u64,
+    pub dropped: u64,
+    pub received_at: u64,
+    /// SHA-256 of the records' text, as it stands in the ledger.
+    pub hash: Hash,
+    /// The text of a JSON array.
+    pub records: String,
+}
+
+/// Which batches are wanted. An empty text and the number 0 stand for any.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    pub group: String,
+    pub vm_epoch: String,
+    /// A number that the batch covers.
+    pub seq: u64,
+    /// When they came, both inclusive.
+    pub since: u64,
+    pub until: u64,
+    /// Those behind this one.
+    pub after: Place,
+}
+
+/// Where a batch stands in the order of those that are read.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    pub received_at: u64,
+    pub from_seq: u64,
+    pub vm_epoch: String,
+    pub group: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}.{}", self.received_at, self.from_seq, self.vm_epoch, self.group)
+    }
+}
+
+impl FromStr for Place {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.splitn(4, '.');
+        let mut part = || parts.next().ok_or(());
+        let (time, from, epoch, group) = (part()?, part()?, part()?, part()?);
+        let number = |text: &str| text.parse().map_err(drop);
+        Ok(Place {
+            received_at: number(time)?,
+            from_seq: number(from)?,
+            vm_epoch: epoch.to_owned(),
+            group: group.to_owned(),
+        })
+    }
+}
+
+impl From<&Kept> for Place {
+    fn from(kept: &Kept) -> Self {
+        let Kept { group, vm_epoch, from_seq, received_at, .. } = kept;
+        Place { received_at: *received_at, from_seq: *from_seq, vm_epoch: vm_epoch.clone(), group: group.clone() }
+    }
+}
+
 /// The hash of the records that came with this number first, if a batch began with it.
 pub async fn known(
     connection: &mut Connection,
@@ -54,16 +124,28 @@ pub async fn last(connection: &mut Connection, group: &str, vm_epoch: &str) -> R
     Ok(row.map(|row| row.int("last_seq")).transpose()?.unwrap_or_default())
 }
 
-/// The records of a VM from a batch on, oldest first: JSON arrays.
-pub async fn records(
-    connection: &mut Connection,
-    group: &str,
-    vm_epoch: &str,
-    limit: u32,
-) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT records FROM audit_batches WHERE grp = $1 AND vm_epoch = $2 ORDER BY from_seq LIMIT $3";
-    let rows = connection.rows(sql, values![group, vm_epoch, limit]).await?;
-    rows.iter().map(|row| row.text("records")).collect()
+/// Batches that are kept still, in the order in which they came.
+pub async fn batches(connection: &mut Connection, wanted: &Wanted, limit: u32) -> Result<Vec<Kept>, StoreError> {
+    let Wanted { group, vm_epoch, seq, since, until, after } = wanted;
+    let sql = "SELECT grp, vm_epoch, from_seq, to_seq, dropped, hash, records, received_at FROM audit_batches
+               WHERE received_at BETWEEN $1 AND $2 AND (received_at, from_seq, vm_epoch, grp) > ($3, $4, $5, $6)
+               AND ($7 = '' OR grp = $7) AND ($8 = '' OR vm_epoch = $8) AND ($9 = 0 OR $9 BETWEEN from_seq AND to_seq)
+               ORDER BY received_at, from_seq, vm_epoch, grp LIMIT $10";
+    let Place { received_at, from_seq, vm_epoch: epoch, group: grp } = after;
+    let values = values![*since, *until, *received_at, *from_seq, epoch, grp, group, vm_epoch, *seq, limit];
+    let kept = |row: &Row| {
+        Ok(Kept {
+            group: row.text("grp")?,
+            vm_epoch: row.text("vm_epoch")?,
+            from_seq: row.int("from_seq")?,
+            to_seq: row.int("to_seq")?,
+            dropped: row.int("dropped")?,
+            received_at: row.int("received_at")?,
+            hash: row.hash("hash")?,
+            records: row.text("records")?,
+        })
+    };
+    connection.rows(sql, values).await?.iter().map(kept).collect()
 }
 
 /// Gaps, the newest first.

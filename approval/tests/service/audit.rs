@@ -1,10 +1,13 @@
 //! Audit records of gateways.
 
-use holdgate_approval::store::{audit, ledger};
+use holdgate_approval::store::ledger;
 use holdgate_protocol::{Hash, audit::MAX_BYTES};
 use serde_json::{Value, json};
 
-use crate::support::{NOW, World, agent};
+use crate::{
+    retention::{HOUR, kept_for},
+    support::{NOW, World, agent},
+};
 
 pub fn record(seq: u64) -> Value {
     json!({
@@ -59,9 +62,10 @@ async fn a_batch_is_kept_once_and_the_ledger_vouches_for_it() {
     assert_eq!(send(&world, "edge", &elsewhere).await.0, 202);
     assert_eq!(gaps(&world).await, [[0; 4]; 0]);
 
-    let mut connection = world.service.store.read().await.unwrap();
-    let kept = audit::records(&mut connection, "edge", "AAAAAAAAAAAAAAAAAAAAAA", 10).await.unwrap();
-    assert_eq!(serde_json::from_str::<Value>(&kept[0]).unwrap(), first["records"]);
+    let audra = world.sign_in("audra").await;
+    let kept = audra.get("/api/audit?group=edge&vm_epoch=AAAAAAAAAAAAAAAAAAAAAA").await.json()["items"].clone();
+    let kept = [kept[0]["records"].as_str().unwrap(), kept[1]["records"].as_str().unwrap()];
+    assert_eq!(serde_json::from_str::<Value>(kept[0]).unwrap(), first["records"]);
     let entries = entries(&world).await;
     assert_eq!(entries.len(), 4, "one entry for each batch");
     let expected = json!({
@@ -69,6 +73,57 @@ async fn a_batch_is_kept_once_and_the_ledger_vouches_for_it() {
         "hash": Hash::of(kept[0].as_bytes()),
     });
     assert_eq!(entries[0], expected);
+}
+
+#[tokio::test]
+async fn auditors_read_the_records_and_hold_them_against_the_ledger() {
+    let world = kept_for(&["audit=1h"]).await;
+    for (number, group) in ["edge", "other", "edge", "other"].into_iter().enumerate() {
+        let number = number as u64 + 1;
+        for seq in [2 * number - 1, 2 * number] {
+            assert_eq!(send(&world, group, &batch(seq, &[seq], 0)).await.0, 202);
+        }
+        world.clock.advance(60);
+    }
+    let audra = world.sign_in("audra").await;
+    let ask = async |query: &str| {
+        let answer = audra.get(&format!("/api/audit?{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.json()
+    };
+    let places = |page: &Value| {
+        let items = page["items"].as_array().unwrap().iter();
+        items.map(|item| (item["group"].as_str().unwrap().to_owned(), item["from_seq"].as_u64().unwrap())).collect::<Vec<_>>()
+    };
+    // Every batch once, in the order in which they came, and each is what the ledger vouches for.
+    let mut after = String::new();
+    let mut all = Vec::new();
+    let vouched: Vec<Value> = entries(&world).await;
+    loop {
+        let page = ask(&format!("limit=3{after}")).await;
+        for item in page["items"].as_array().unwrap() {
+            let hash = json!(Hash::of(item["records"].as_str().unwrap().as_bytes()));
+            assert_eq!(hash, item["hash"]);
+            let entry = vouched.iter().find(|entry| entry["hash"] == hash && entry["group"] == item["group"]).unwrap();
+            assert_eq!((&entry["from_seq"], &entry["vm_epoch"]), (&item["from_seq"], &item["vm_epoch"]));
+        }
+        all.extend(places(&page));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    let expected = [("edge", 1), ("edge", 2), ("other", 3), ("other", 4), ("edge", 5), ("edge", 6), ("other", 7), ("other", 8)];
+    assert_eq!(all, expected.map(|(group, seq)| (group.to_owned(), seq)));
+    let found = |pairs: &[(&str, u64)]| pairs.iter().map(|(group, seq)| ((*group).to_owned(), *seq)).collect::<Vec<_>>();
+    assert_eq!(places(&ask("group=other&seq=7").await), found(&[("other", 7)]));
+    assert_eq!(places(&ask("vm_epoch=another").await), []);
+    assert_eq!(places(&ask(&format!("since={}&until={}", NOW + 60, NOW + 119)).await), found(&[("other", 3), ("other", 4)]));
+    for wrong in ["after=x", "after=1.2.a", "limit=x", "seq=-1"] {
+        assert_eq!(audra.get(&format!("/api/audit?{wrong}")).await.status, 400, "{wrong}");
+    }
+    world.clock.advance(HOUR - 180);
+    world.service.forget().await.unwrap();
+    let audra = world.sign_in("audra").await;
+    assert_eq!(audra.get("/api/audit").await.json()["items"].as_array().unwrap().len(), 4, "they go after their time");
 }
 
 #[tokio::test]

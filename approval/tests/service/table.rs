@@ -11,10 +11,11 @@ use crate::support::{Answer, World, send};
 const PEOPLE: [&str; 5] = ["carol", "alice", "audra", "ann", "olivia"];
 
 /// Of each route that people read: who is let in. What is not theirs is refused with 403, or is not there.
-const READERS: [(&str, &[&str]); 23] = [
+const READERS: [(&str, &[&str]); 24] = [
     ("session", &PEOPLE),
     ("listHolds", &PEOPLE),
     ("holdDetail", &["alice", "audra", "olivia"]),
+    ("auditRecords", &["audra"]),
     ("auditGaps", &PEOPLE),
     ("listPeople", &["ann"]),
     ("person", &["ann"]),
