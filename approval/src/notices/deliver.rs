@@ -27,6 +27,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause after the first failure, and the longest, in seconds. It doubles each time.
 const PAUSES: (u64, u64) = (5, 60 * 60);
 
+/// After how many failures of one notice the next one is tried, too, before all wait: a receiver that fails at one of them is not one that
+/// is out of order.
+const DOUBTED: u64 = 3;
+
 /// For how long delivery is tried, in seconds: a day.
 pub const PATIENCE: u64 = 24 * 60 * 60;
 
@@ -107,8 +111,22 @@ impl Courier {
         let take = Take { hook: hook.clone(), by: self.me.clone(), now: self.service.now() };
         let taken = store.write(take).await?;
         let more = !taken.is_empty();
+        // When a notice that failed again and again is tried next, and it may be no outage.
+        let mut doubted = None;
         for delivery in taken {
-            let tried = self.send(&delivery).await;
+            let mut tried = self.send(&delivery).await;
+            match &mut tried {
+                Tried::Again { at, pause, .. } if *pause => match doubted {
+                    // It is one; what comes first when it is over is what came first.
+                    Some(until) => *at = (*at).max(until),
+                    None if delivery.tries >= DOUBTED => {
+                        doubted = Some(*at);
+                        *pause = false;
+                    }
+                    None => {}
+                },
+                _ => doubted = None,
+            }
             let rests = matches!(tried, Tried::Again { pause: true, .. });
             let (hook, by, now) = (hook.clone(), self.me.clone(), self.service.now());
             let kept = store.write(Settle { hook, by, entry: delivery.entry, tried, now }).await?;

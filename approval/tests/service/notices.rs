@@ -102,6 +102,62 @@ async fn an_outage_keeps_the_order_and_the_ids() {
     assert!(got.iter().all(crate::receiver::Got::is_signed));
 }
 
+/// Waits until the oldest notice has failed so often, and lets time pass.
+async fn failed(world: &World, times: u64, wait: u64) {
+    let noted = format!("SELECT count(*) AS n FROM deliveries WHERE tries >= {times}");
+    while world.number(noted.clone()).await == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.clock.advance(wait);
+}
+
+#[tokio::test]
+async fn a_notice_at_which_the_receiver_always_fails_holds_up_no_other_for_long() {
+    let world = World::new().await;
+    let receiver = Receiver::new((0..4).map(|_| Does::Answers(500))).await;
+    let service = told(&world, &receiver);
+    let (_, first) = world.held(&["one"], "a").await;
+    let (_, second) = world.held(&["one"], "b").await;
+    service.follow().await.unwrap();
+    let _delivering = deliver(&service);
+    for (times, wait) in [(1, 7), (2, 13), (3, 25)] {
+        failed(&world, times, wait).await;
+    }
+    let got = receiver.wait(5).await;
+    let about: Vec<String> = got.iter().map(|got| got.about().1).collect();
+    assert_eq!(about, [&*first, &first, &first, &first, &second], "the first three could have been an outage");
+    until(&world, "delivered", 1).await;
+    // Nor does it hold up what comes later, and it is tried again itself.
+    let (_, third) = world.held(&["one"], "c").await;
+    service.follow().await.unwrap();
+    assert_eq!(receiver.wait(6).await[5].about().1, third);
+    world.clock.advance(50);
+    assert_eq!(receiver.wait(7).await[6].about().1, first);
+}
+
+#[tokio::test]
+async fn a_long_outage_keeps_the_order_too() {
+    let world = World::new().await;
+    let receiver = Receiver::new((0..5).map(|_| Does::Answers(503))).await;
+    let service = told(&world, &receiver);
+    let mut holds = Vec::new();
+    for number in 0..3 {
+        holds.push(world.held(&["one"], &format!("{number}")).await.1);
+    }
+    service.follow().await.unwrap();
+    let _delivering = deliver(&service);
+    for (times, wait) in [(1, 7), (2, 13), (3, 25)] {
+        failed(&world, times, wait).await;
+    }
+    let got = receiver.wait(5).await;
+    assert_eq!((got[3].about().1, got[4].about().1), (holds[0].clone(), holds[1].clone()), "the next one tells that it is one");
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(receiver.got().len(), 5, "then all rest");
+    world.clock.advance(50);
+    let order: Vec<String> = receiver.wait(8).await[5..].iter().map(|got| got.about().1).collect();
+    assert_eq!(order, holds);
+}
+
 #[tokio::test]
 async fn a_notice_that_nobody_takes_fails_after_a_day_and_holds_up_no_other() {
     let world = World::new().await;
