@@ -108,6 +108,12 @@ pub struct Change {
     pub decided_by: DecidedBy,
 }
 
+impl AsRef<Hold> for Hold {
+    fn as_ref(&self) -> &Hold {
+        self
+    }
+}
+
 impl Hold {
     /// A new hold, which waits for decisions.
     pub fn open(terms: Terms, now: u64) -> Self {

@@ -17,7 +17,7 @@ use super::{
     App,
     error::Failure,
     extract::{FormFields, Name, Params},
-    people::{ListParams, check_count, cursor, place},
+    people::{ListParams, check_count, place},
     session::{self, SignedIn},
 };
 use crate::{
@@ -220,9 +220,9 @@ pub async fn list(
 ) -> Result<Response, PageFailure> {
     let state = ask.state.unwrap_or(HoldState::Pending);
     let limit = ask.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let after = ask.after.as_deref().map(place).transpose()?;
+    let after = ask.after.as_deref().map(|after| place(&app, after)).transpose()?;
     let list = app.service.list(&signed.session, state, &ask.filter(), after.as_ref(), limit).await?;
-    let next = list.next.as_ref().map(cursor);
+    let next = list.next.as_ref().map(|next| app.service.cursor(next)).transpose().map_err(Failure::from)?;
     let page = ListPage::new(&signed, state, list.lines, list.total, app.service.now());
     let page = page.paged(after.is_some(), next, limit);
     Ok(render(StatusCode::OK, &page))

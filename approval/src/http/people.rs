@@ -211,23 +211,17 @@ pub async fn list(
     Params(ask): Params<ListParams>,
 ) -> Result<Json<HoldList>, Failure> {
     let limit = ask.limit.unwrap_or(100).clamp(1, MAX_PAGE);
-    let after = ask.after.as_deref().map(place).transpose()?;
+    let after = ask.after.as_deref().map(|after| place(&app, after)).transpose()?;
     let state = ask.state.unwrap_or(HoldState::Pending);
     let list = app.service.list(&signed.session, state, &ask.filter(), after.as_ref(), limit).await?;
-    let next = list.next.as_ref().map(cursor);
+    let next = list.next.as_ref().map(|next| app.service.cursor(next)).transpose()?;
     Ok(Json(HoldList { items: list.lines.into_iter().map(HoldLine::from).collect(), next, total: list.total }))
 }
 
-/// Where a list goes on, as a text.
-pub fn cursor(place: &Place) -> String {
-    format!("{}.{}", place.deadline, place.id)
-}
-
-/// Reads what [`cursor`] wrote.
-pub fn place(text: &str) -> Result<Place, Failure> {
-    let parts = text.split_once('.').and_then(|(deadline, id)| Some((deadline.parse().ok()?, id.to_owned())));
-    let (deadline, id) = parts.ok_or_else(|| Failure::bad_request("`after` is not the `next` of a page"))?;
-    Ok(Place { deadline, id })
+/// Where the page goes on before which this cursor was given.
+pub fn place(app: &App, cursor: &str) -> Result<Place, Failure> {
+    let wrong = || Failure::bad_request("`after` is not the `next` of a page");
+    app.service.place(cursor).ok_or_else(wrong)
 }
 
 /// Everything about one hold.

@@ -8,7 +8,7 @@ use std::{
 use holdgate_protocol::{Hash, gateway::HoldState};
 use serde_json::{Value, json};
 
-use super::{Service, Step, authority::Authority, denials, overdue, transitions, who::Who};
+use super::{Service, Step, authority::Authority, denials, overdue, sight::Sight, transitions, who::Who};
 use crate::{
     domain::{
         Accountability, Approval, Ballot, Case, Cause, Change, DecidedBy, Hold, Lasting, Refusal, Reviewer, Ruling,
@@ -151,7 +151,10 @@ impl Decide {
     ) -> Result<Self, StoreError> {
         let ids: BTreeSet<&str> = items.iter().map(|item| item.hold.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
-        let holds = holds::find_all(tx, &ids).await?;
+        // What somebody does not see is not there for them.
+        let found = holds::find_all(tx, &ids).await?.into_values().collect();
+        let seen = Sight::of(tx, &session.person.id, now, lasting).await?.filter(tx, found).await?;
+        let holds: HashMap<String, Hold> = seen.into_iter().map(|hold| (hold.terms.id.clone(), hold)).collect();
         let several: Vec<&str> =
             holds.values().filter(|hold| needs_several(hold)).map(|hold| &*hold.terms.id).collect();
         let approvals = holds::approvals(tx, &several).await?;
@@ -292,7 +295,11 @@ impl TakeBack {
         let session = self.who.session(tx, self.now).await?.ok_or(DecideError::SessionEnded)?;
         session.may_decide()?;
         let id = self.hold.as_str();
-        let hold = holds::find(tx, id).await?.ok_or_else(|| DecideError::NotFound(id.to_owned()))?;
+        let nothing = || DecideError::NotFound(id.to_owned());
+        let hold = holds::find(tx, id).await?.ok_or_else(nothing)?;
+        if !Sight::of(tx, &session.person.id, self.now, self.lasting).await?.sees(tx, &hold).await? {
+            return Err(nothing());
+        }
         let reviewer = reviewer(&mut Authority::at(self.now, self.lasting), tx, &session, &hold).await?;
         let approvals = holds::approvals(tx, &[id]).await?.remove(id).unwrap_or_default();
         Ok(Looked { hold, reviewer, via: session.via, approvals })

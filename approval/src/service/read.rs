@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use holdgate_protocol::{
-    Hash,
+    Hash, b64url, from_b64url,
     gateway::{Asked, CapturedRequest, FeedItem, FeedPage, HoldState, Outcome, StateAnswer, TaskAnswer},
 };
 use tokio::time::Instant;
@@ -23,8 +23,8 @@ use crate::{
 /// The longest wait of a long poll.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// The most holds that are read for one page of a list.
-const MOST_READ: u32 = 5000;
+/// What a list's cursor is sealed for.
+const CURSOR: &str = "cursor";
 
 /// How many holds are read at once, where a reader does not see all of them.
 const AT_ONCE: u32 = 500;
@@ -69,7 +69,8 @@ pub struct Detail {
 #[derive(Debug)]
 pub struct List {
     pub lines: Vec<Line>,
-    /// Where the list goes on; `None` at its end.
+    /// Where the list goes on; `None` at its end. It may be the place of a hold that is not the reader's to see: they get it
+    /// sealed ([`Service::cursor`]).
     pub next: Option<Place>,
     /// How many of the first 20,000 holds in this state are the reader's to see; those are not counted that they only decided
     /// on.
@@ -167,7 +168,8 @@ impl Service {
     /// A page of the holds in one state that a filter lets by and that the reader sees; see [`List`].
     ///
     /// Which holds somebody sees is more than a query can say, so the list is read in order and what is not theirs is left
-    /// out: at most [`MOST_READ`] holds for one page.
+    /// out. Where a page ends depends on nothing but the number of holds and those that its reader sees: at as many as are
+    /// wanted, or once [`LOOKED_AT`](list::LOOKED_AT) holds were looked at. It would tell of the others otherwise.
     pub async fn list(
         &self,
         reader: &Session,
@@ -181,25 +183,23 @@ impl Service {
         let sight = Sight::of(&mut connection, &reader.person.id, self.now(), self.settings.lasting).await?;
         let sorts = holds::sorts(&mut connection, state, MOST_COUNTED).await?;
         let total = sorts.iter().filter(|(hold, _)| sight.covers(hold)).map(|(_, alike)| alike).sum();
-        let (mut seen, mut next, mut read) = (Vec::new(), after.cloned(), 0);
+        let end = list::window(&mut connection, state, after).await?;
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         // Most readers see most of what there is: the first look is for as many as are wanted.
-        let mut some = limit;
-        loop {
-            let page = list::page(&mut connection, state, filter, next.as_ref(), some).await?;
-            next = page.next;
-            seen.extend(sight.filter(&mut connection, page.items).await?);
-            // A narrowed page has looked at as many holds as one may.
-            read += if *filter == Filter::default() { some } else { MOST_READ };
-            if seen.len() > wanted {
+        let (mut seen, mut last, mut some) = (Vec::new(), after.cloned(), limit);
+        let next = loop {
+            let span = (last.as_ref(), end.as_ref());
+            let found = list::find(&mut connection, state, filter, span, some).await?;
+            seen.extend(sight.filter(&mut connection, found.items).await?);
+            if seen.len() >= wanted {
                 seen.truncate(wanted);
                 next = seen.last().map(|last: &Listed| last.place.clone());
             }
-            if next.is_none() || seen.len() >= wanted || read >= MOST_READ {
-                break;
+            if found.last.is_none() {
+                break end;
             }
-            some = AT_ONCE;
-        }
+            (last, some) = (found.last, AT_ONCE);
+        };
         let lines = self.lines(&mut connection, seen).await?;
         Ok(List { lines, next, total })
     }
@@ -220,6 +220,18 @@ impl Service {
                 opened_at: listed.hold.opened_at,
                 accountable: &nobody,
                 approvals: &approvals,
+    /// Where a list goes on, as a text of which its reader understands nothing.
+    pub fn cursor(&self, Place { deadline, id }: &Place) -> Result<String, StoreError> {
+        Ok(b64url(&self.keys().data.seal(CURSOR, format!("{deadline}.{id}").as_bytes())?))
+    }
+
+    /// Reads what [`cursor`](Service::cursor) wrote; `None` where it did not.
+    pub fn place(&self, cursor: &str) -> Option<Place> {
+        let text = String::from_utf8(self.keys().data.open(CURSOR, &from_b64url(cursor)?).ok()?).ok()?;
+        let (deadline, id) = text.split_once('.')?;
+        Some(Place { deadline: deadline.parse().ok()?, id: id.to_owned() })
+    }
+
                 now: self.now(),
                 fresh: self.settings.lasting.fresh,
             };

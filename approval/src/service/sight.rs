@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     domain::{Eligibility, Hold, Lasting, authority::AUDITOR},
-    store::{Connection, StoreError, directory, directory::Identity, holds, list::Listed, people},
+    store::{Connection, StoreError, directory, directory::Identity, holds, people},
 };
 
 /// What one person may see at a moment.
@@ -48,19 +48,19 @@ impl Sight {
         Ok(!holds::decided_on(connection, &self.person, &[&hold.terms.id]).await?.is_empty())
     }
 
-    /// Those of a list that this person sees.
-    pub(super) async fn filter(
+    /// Those of some holds, or of what is listed of them, that this person sees.
+    pub(super) async fn filter<T: AsRef<Hold>>(
         &self,
         connection: &mut Connection,
-        listed: Vec<Listed>,
-    ) -> Result<Vec<Listed>, StoreError> {
-        let covered: Vec<bool> = listed.iter().map(|listed| self.covers(&listed.hold)).collect();
-        let others = listed.iter().zip(&covered).filter(|(_, covered)| !**covered);
-        let others: Vec<&str> = others.map(|(listed, _)| listed.hold.terms.id.as_str()).collect();
+        some: Vec<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let covered: Vec<bool> = some.iter().map(|one| self.covers(one.as_ref())).collect();
+        let others = some.iter().zip(&covered).filter(|(_, covered)| !**covered);
+        let others: Vec<&str> = others.map(|(one, _)| one.as_ref().terms.id.as_str()).collect();
         let decided = holds::decided_on(connection, &self.person, &others).await?;
-        let seen = listed.into_iter().zip(covered);
-        let seen = seen.filter(|(listed, covered)| *covered || decided.contains(&listed.hold.terms.id));
-        Ok(seen.map(|(listed, _)| listed).collect())
+        let seen = some.into_iter().zip(covered);
+        let seen = seen.filter(|(one, covered)| *covered || decided.contains(&one.as_ref().terms.id));
+        Ok(seen.map(|(one, _)| one).collect())
     }
 
     /// As the service's `accountability`, asked the other way round: by what is known of the person.

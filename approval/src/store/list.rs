@@ -12,9 +12,8 @@ use crate::domain::Hold;
 /// The most characters of a query in a list.
 const LISTED_QUERY: u32 = 512;
 
-/// How many holds of a state are looked at for one page of a narrowed list. Behind them the list goes on, with what was
-/// found so far.
-pub const LOOKED_AT: u32 = 20_000;
+/// How many holds of a state are looked at for one page. Behind them the list goes on, with what was found so far.
+pub const LOOKED_AT: u32 = 10_000;
 
 /// A hold as a list shows it.
 #[derive(Clone, Debug)]
@@ -27,6 +26,12 @@ pub struct Listed {
     pub query: Option<Query>,
 }
 
+impl AsRef<Hold> for Listed {
+    fn as_ref(&self) -> &Hold {
+        &self.hold
+    }
+}
+
 /// The beginning of a query, as a list shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -35,7 +40,7 @@ pub struct Query {
     pub rest: u64,
 }
 
-/// Where a list goes on: the deadline and id of the last one that was looked at.
+/// A place in a list: the deadline and id of the hold that stands there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub deadline: u64,
@@ -61,28 +66,42 @@ pub struct Filter {
     pub opened_before: Option<u64>,
 }
 
-/// A page of a list.
+/// Holds that were found one after the other.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct Found {
     pub items: Vec<Listed>,
-    /// Where the list goes on; `None` at its end.
-    pub next: Option<Place>,
+    /// The last one that was found, where there may be more behind it.
+    pub last: Option<Place>,
 }
 
-/// Holds in one state after a place in the list's order: open ones by deadline, the oldest first; ended ones by their
-/// end, the newest first. A page may have fewer than `limit`, and none, though the list goes on.
-pub async fn page(
+/// The last hold in a state that is looked at for a page behind a place; `None` where the list ends before. It does not depend on
+/// what a list is narrowed to.
+pub async fn window(
+    connection: &mut Connection,
+    state: HoldState,
+    after: Option<&Place>,
+) -> Result<Option<Place>, StoreError> {
+    let order = Order::of(state);
+    let Conditions { text, values } = Conditions::of(&order, after);
+    let (way, before) = (order.way(), LOOKED_AT - 1);
+    let sql = format!(
+        "SELECT deadline, id FROM holds WHERE {text} ORDER BY deadline {way}, id {way} LIMIT 1 OFFSET {before}"
+    );
+    connection.row(sql, values).await?.as_ref().map(place).transpose()
+}
+
+/// The first holds in one state behind one place and up to another, in the list's order: open ones by deadline, the oldest first;
+/// ended ones by their end, the newest first.
+pub async fn find(
     connection: &mut Connection,
     state: HoldState,
     filter: &Filter,
-    after: Option<&Place>,
+    (after, end): (Option<&Place>, Option<&Place>),
     limit: u32,
-) -> Result<Page, StoreError> {
-    let open = matches!(state, HoldState::Pending | HoldState::Approved);
-    let order = Order { open, state };
-    let end = if *filter == Filter::default() { None } else { order.window(connection, after).await? };
+) -> Result<Found, StoreError> {
+    let order = Order::of(state);
     let mut conditions = Conditions::of(&order, after);
-    if let Some(end) = &end {
+    if let Some(end) = end {
         conditions.between(order.upto(), &end.deadline, &end.id);
     }
     conditions.filter(filter);
@@ -97,9 +116,9 @@ pub async fn page(
     let found = connection.rows(sql, values).await?;
     let mut items = found.iter().map(listed).collect::<Result<Vec<_>, _>>()?;
     let full = u32::try_from(items.len()).is_ok_and(|count| count >= limit);
-    let next = if full { items.last().map(|item| item.place.clone()) } else { end };
+    let last = items.last().filter(|_| full).map(|item| item.place.clone());
     items.retain(|item| filter.is_of(&item.hold));
-    Ok(Page { items, next })
+    Ok(Found { items, last })
 }
 
 fn listed(row: &Row) -> Result<Listed, StoreError> {
@@ -121,6 +140,10 @@ struct Order {
 }
 
 impl Order {
+    fn of(state: HoldState) -> Self {
+        Order { open: matches!(state, HoldState::Pending | HoldState::Approved), state }
+    }
+
     fn way(&self) -> &'static str {
         if self.open { "ASC" } else { "DESC" }
     }
@@ -131,16 +154,6 @@ impl Order {
 
     fn upto(&self) -> &'static str {
         if self.open { "<=" } else { ">=" }
-    }
-
-    /// The last hold that is looked at for a page behind a place; `None` where the list ends before.
-    async fn window(&self, connection: &mut Connection, after: Option<&Place>) -> Result<Option<Place>, StoreError> {
-        let Conditions { text, values } = Conditions::of(self, after);
-        let (way, before) = (self.way(), LOOKED_AT - 1);
-        let sql = format!(
-            "SELECT deadline, id FROM holds WHERE {text} ORDER BY deadline {way}, id {way} LIMIT 1 OFFSET {before}"
-        );
-        connection.row(sql, values).await?.as_ref().map(place).transpose()
     }
 }
 

@@ -290,7 +290,7 @@ async fn a_second_person_confirms_what_gives_and_nothing_that_takes_away_waits()
     let id = asked.json()["id"].as_str().unwrap().to_owned();
     let (_, hold) = world.held(&["one"], "a").await;
     let carol = world.sign_in("carol").await;
-    assert_eq!(carol.decide(&hold, "approve").await.error(), "not_eligible", "it waits");
+    assert_eq!(carol.decide(&hold, "approve").await.error(), "not_found", "it waits");
     let waiting = abe.get("/api/changes").await.json();
     let change = json!({"what": "grant", "person": "carol", "role": "iam", "from": null, "until": null,
                         "scope": {"rules": null, "groups": null, "agents": null, "policy": null}});

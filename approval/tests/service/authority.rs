@@ -155,7 +155,7 @@ async fn after_a_share_of_the_time_another_role_may_step_in() {
     assert!(lena.get(&format!("/holds/{hold}")).await.text.contains("May step in"));
     world.clock.advance(1);
     assert_eq!(lena.decide(&hold, "approve").await.json()["state"], "pending");
-    assert_eq!(world.sign_in("carol").await.decide(&hold, "approve").await.error(), "not_eligible");
+    assert_eq!(world.sign_in("carol").await.decide(&hold, "approve").await.error(), "not_found");
     let alice = world.sign_in("alice").await.decide(&hold, "approve").await;
     assert_eq!(alice.json()["state"], "approved", "{}", alice.text);
     let (_, data) = entries(&world, &hold).await.pop().unwrap();
@@ -223,7 +223,7 @@ async fn an_eligibility_that_nobody_certifies_again_lapses() {
     world.clock.advance(700);
     alice.decide(&hold, "approve").await;
     world.clock.advance(500);
-    assert_eq!(world.sign_in("alice").await.decide(&late, "approve").await.error(), "not_eligible");
+    assert_eq!(world.sign_in("alice").await.decide(&late, "approve").await.error(), "not_found");
     assert_eq!(world.redeem(&hold, &ask, 1).await.cause.as_deref(), Some("authority"));
 }
 

@@ -151,6 +151,41 @@ async fn one_page_looks_at_a_bounded_number_of_holds() {
     assert_eq!(alice.get("/api/holds?limit=2").await.json()["items"].as_array().unwrap().len(), 2);
 }
 
+/// Whoever sees none of the holds learns nothing of them by what a list is narrowed to, however long it is.
+#[tokio::test]
+async fn a_list_tells_nothing_of_what_its_reader_does_not_see() {
+    let world = World::new().await;
+    let carol = world.sign_in("carol").await;
+    let (_, hold) = world.held(&["one"], "a").await;
+    let later = format!("opened_after={}", NOW + 1);
+    let queries = [
+        "", "path=/iam/users/", "path=/iam/users/x", "rule=one", "rule=two", "sub=bot", "sub=nobody", "group=edge", "group=other",
+        "method=POST", "method=GET", "opened_after=0", &later,
+    ];
+    for query in queries {
+        for limit in [1, 100] {
+            let page = carol.get(&format!("/api/holds?limit={limit}&{query}")).await.json();
+            assert_eq!(page, serde_json::json!({"items": [], "next": null, "total": 0}), "{query} by {limit}");
+            let page = carol.get(&format!("/holds?limit={limit}&{query}")).await;
+            assert!(page.status == 200 && !page.text.contains("after="), "{query} by {limit}");
+        }
+    }
+    world.service.store.write(Copies { hold, number: u64::from(LOOKED_AT) + 5 }).await.unwrap();
+    for query in queries {
+        let page = carol.get(&format!("/api/holds?limit=1&{query}")).await.json();
+        assert_eq!(page["items"].as_array().unwrap().len(), 0, "{query}");
+        let next = page["next"].as_str().expect("it goes on, found or not");
+        let read = holdgate_protocol::from_b64url(next).unwrap();
+        let tells = |text: &str| read.windows(text.len()).any(|part| part == text.as_bytes());
+        assert!(!tells("copy") && !tells(&(NOW + 1800).to_string()) && !next.contains("copy"), "{next}");
+        let page = carol.get(&format!("/api/holds?limit=1&{query}&after={next}")).await.json();
+        assert_eq!(page["next"], Value::Null, "{query}");
+    }
+    for made in [format!("{}.copy1", NOW + 1800), holdgate_protocol::b64url(b"1.x"), "x".into(), String::new()] {
+        assert_eq!(carol.get(&format!("/api/holds?after={made}")).await.error(), "malformed", "{made}");
+    }
+}
+
 /// Copies a hold into groups of their own.
 struct Copies {
     hold: String,

@@ -166,7 +166,7 @@ async fn an_eligibility_that_nobody_certified_in_time_counts_no_more() {
     let alices = of("alice").await["id"].as_str().unwrap().to_owned();
     world.clock.advance(1);
     assert!(!sees(&world, "alice", &hold).await);
-    assert_eq!(world.sign_in("alice").await.decide(&hold, "approve").await.error(), "not_eligible");
+    assert_eq!(world.sign_in("alice").await.decide(&hold, "approve").await.error(), "not_found");
     assert_eq!(ann.get("/api/people").await.error(), "not_administrator", "hers ended too");
 
     let abe = world.sign_in("abe").await;
@@ -240,9 +240,9 @@ async fn no_administrator_is_exempt() {
     // Without a role of the requirement an administrator neither sees nor decides nor takes back.
     let ann = world.sign_in("ann").await;
     for verdict in ["approve", "deny"] {
-        assert_eq!(ann.decide(&hold, verdict).await.error(), "not_eligible");
+        assert_eq!(ann.decide(&hold, verdict).await.error(), "not_found");
     }
-    assert_eq!(ann.post(&format!("/api/holds/{hold}/revoke"), json!({})).await.error(), "not_eligible");
+    assert_eq!(ann.post(&format!("/api/holds/{hold}/revoke"), json!({})).await.error(), "not_found");
     // With the role, the agent's owner stays its owner.
     grant(&world, "ann", "iam", json!({})).await;
     let owned = Agent { owner: Some("ann".into()), ..agent() };
