@@ -1,10 +1,14 @@
 //! One listener: how many connections it takes, and how long each may take to say what it wants.
 //!
-//! Answers have no limit of time: long polls wait. What is limited is how long a peer may keep us reading.
+//! Answers have no limit of time: long polls wait. What is limited is how long a peer may keep us reading, and how long nothing may
+//! happen at all.
+
+mod places;
 
 use std::{
+    convert::Infallible,
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -17,15 +21,17 @@ use axum::{
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
+    server::conn::auto,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     time::{Sleep, sleep},
 };
+use tower::ServiceExt as _;
+
+use places::{Places, UnderWay};
 
 /// Requests that one HTTP/2 connection may have under way. Proxies are told to send at most half of them.
 const STREAMS: u32 = 200;
@@ -42,18 +48,21 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What one listener bears.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Connections at once. Further ones wait to be accepted, in the system's queue.
+    /// Connections at once. A further one takes the place of the one that has been silent longest.
     pub(super) connections: usize,
     /// How long the head of a request may take.
     pub(super) head: Duration,
     /// How long the body of a request may take.
     pub(super) body: Duration,
+    /// How long a connection may be silent: no request begins or ends, and nothing of an answer is sent. Longer than a poll waits.
+    pub(super) silent: Duration,
 }
 
 impl Limits {
     /// The usual times, for this many connections.
     pub(super) fn of(connections: usize) -> Self {
-        Limits { connections, head: Duration::from_secs(10), body: Duration::from_secs(30) }
+        let [head, body, silent] = [10, 30, 75].map(Duration::from_secs);
+        Limits { connections, head, body, silent }
     }
 }
 
@@ -66,44 +75,64 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
     http2.timer(TokioTimer::new()).keep_alive_interval(interval).keep_alive_timeout(timeout);
     http2.max_concurrent_streams(STREAMS);
 
-    let room = std::sync::Arc::new(Semaphore::new(limits.connections));
-    let graceful = GracefulShutdown::new();
+    let places = Places::new(limits.connections);
     loop {
         let accepted = tokio::select! {
             // An error says that nobody can ask for a stop any more: whoever could is gone, so it is one.
             _ = stopping.wait_for(|stop| *stop) => break,
-            accepted = accept(&listener, &room) => accepted,
+            accepted = accept(&listener) => accepted,
         };
-        let Some((stream, permit)) = accepted else { continue };
-        let router = router.clone();
-        let timed = move |request: Request<Incoming>| {
-            request.map(|body| Body::new(TimedBody { body, end: Box::pin(sleep(limits.body)) }))
-        };
-        let service = TowerToHyperService::new(tower::ServiceExt::map_request(router, timed));
-        let io = TokioIo::new(Greeted::new(stream, limits.head));
-        let connection = graceful.watch(builder.serve_connection(io, service).into_owned());
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended");
+        let Some(stream) = accepted else { continue };
+        let place = places.take().await;
+        let (router, peer) = (router.clone(), place.peer());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let (router, under_way) = (router.clone(), peer.begin());
+            let request = request.map(|body| Body::new(TimedBody { body, end: Box::pin(sleep(limits.body)) }));
+            async move {
+                let response = router.oneshot(request).await?;
+                Ok::<_, Infallible>(response.map(|body| Answer { body, under_way }))
             }
-            drop(permit);
+        });
+        let io = TokioIo::new(Greeted::new(stream, limits.head));
+        let connection = builder.serve_connection(io, service).into_owned();
+        let mut stopping = stopping.clone();
+        tokio::spawn(async move {
+            let mut connection = pin!(connection);
+            let silent = tokio::select! {
+                // What has arrived already is under way.
+                biased;
+                ended = connection.as_mut() => return told(ended),
+                () = place.wanted() => return,
+                () = place.silent(limits.silent) => true,
+                _ = stopping.wait_for(|stop| *stop) => false,
+            };
+            // What is under way may end. Of a peer that was silent that is nothing, or it does not go on.
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                biased;
+                ended = connection.as_mut() => told(ended),
+                () = place.wanted() => {}
+                () = sleep(limits.head), if silent => {}
+            }
         });
     }
     drop(listener);
-    graceful.shutdown().await;
+    places.empty().await;
 }
 
-/// The next connection with its place, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    room: &std::sync::Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = room.clone().acquire_owned().await.ok()?;
+fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+/// The next connection.
+async fn accept(listener: &TcpListener) -> Option<TcpStream> {
     match listener.accept().await {
         Ok((stream, _)) => {
             // Answers are small and whole; there is nothing to wait for. Without it they are only later.
             let _ = stream.set_nodelay(true);
-            Some((stream, permit))
+            Some(stream)
         }
         Err(error) => {
             let gone = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);
@@ -113,6 +142,31 @@ async fn accept(
             }
             None
         }
+    }
+}
+
+/// The body of an answer, with which its request is through.
+struct Answer {
+    body: Body,
+    under_way: UnderWay,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        self.under_way.goes_on();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

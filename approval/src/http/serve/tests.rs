@@ -15,7 +15,11 @@ async fn started(limits: Limits) -> (SocketAddr, watch::Sender<bool>, tokio::tas
         sleep(SHORT * 4).await;
         "waited"
     };
-    let router = Router::new().route("/poll", get(poll)).route("/body", post(async |body: String| body));
+    let large = async || vec![b'x'; 32 << 20];
+    let router = Router::new()
+        .route("/large", get(large))
+        .route("/poll", get(poll))
+        .route("/body", post(async |body: String| body));
     let (stop, stopping) = watch::channel(false);
     (address, stop, tokio::spawn(serve(listener, router, limits, stopping)))
 }
@@ -35,7 +39,7 @@ async fn rest(stream: &mut TcpStream) -> String {
 }
 
 fn limits(connections: usize) -> Limits {
-    Limits { connections, head: SHORT, body: SHORT }
+    Limits { connections, head: SHORT, body: SHORT, silent: DEADLINE }
 }
 
 #[tokio::test]
@@ -58,14 +62,44 @@ async fn a_body_must_come_in_time_but_an_answer_may_take_longer() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("waited"), "{answer}");
 }
 
+const POLL: &[u8] = b"GET /poll HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+
+/// How an HTTP/2 client begins: with empty settings.
+const HTTP_2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
 #[tokio::test]
-async fn a_full_listener_takes_the_next_connection_when_there_is_room() {
-    let (address, _stop, _) = started(Limits { connections: 1, head: DEADLINE, body: DEADLINE }).await;
-    let first = open(address, b"").await;
-    let mut second = open(address, b"GET /poll HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
-    assert!(tokio::time::timeout(SHORT * 8, second.peek(&mut [0])).await.is_err(), "there is no room yet");
-    drop(first);
-    assert!(rest(&mut second).await.ends_with("waited"));
+async fn in_a_full_listener_whoever_was_silent_longest_makes_room() {
+    let patient = Limits { connections: 4, head: DEADLINE, body: DEADLINE, silent: DEADLINE };
+    let (address, _stop, _) = started(patient).await;
+    let mut under_way = open(address, POLL).await;
+    sleep(SHORT / 4).await;
+    let mut silent = Vec::new();
+    for number in 0..40 {
+        silent.push(open(address, if number % 2 == 0 { b"" } else { HTTP_2 }).await);
+    }
+    let mut another = open(address, POLL).await;
+    assert!(rest(&mut another).await.ends_with("waited"), "nobody keeps others out by staying");
+    assert!(rest(&mut under_way).await.ends_with("waited"), "nor drives out by it what is under way");
+    rest(silent.first_mut().unwrap()).await;
+    // Those that never end what they send leave, too, where others come.
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        slow.push(open(address, b"POST /body HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\nonly").await);
+    }
+    assert!(rest(&mut open(address, POLL).await).await.ends_with("waited"));
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_happens_is_closed() {
+    let (address, _stop, _) = started(Limits { silent: SHORT * 6, ..limits(16) }).await;
+    let mut idle = open(address, HTTP_2).await;
+    let mut read_by_nobody = open(address, &b"GET /large HTTP/1.1\r\nhost: x\r\n\r\n".repeat(20)).await;
+    let mut poll = open(address, POLL).await;
+    assert!(rest(&mut poll).await.ends_with("waited"), "a poll is not silent for as long as that");
+    rest(&mut idle).await;
+    sleep(SHORT * 10).await;
+    let read = rest(&mut read_by_nobody).await.len();
+    assert!(read < 32 << 20, "it is given up, {read}");
 }
 
 #[tokio::test]
