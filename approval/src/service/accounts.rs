@@ -1,6 +1,9 @@
 //! Sign-in with a password of this service or at the provider, and sessions.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering},
+};
 
 use argon2::{
     Argon2,
@@ -8,7 +11,10 @@ use argon2::{
 };
 use holdgate_protocol::Hash;
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::{
+    sync::Semaphore,
+    time::{Duration, Instant, sleep},
+};
 
 use super::{Service, who::Who};
 use crate::{
@@ -47,6 +53,9 @@ const AT_ONCE: usize = 2;
 
 /// Sign-ins that may wait for their check.
 const WAITING: usize = 32;
+
+/// The same for names that no account has: anyone can invent as many as they like, and people with an account are to have room.
+const STRANGERS: usize = 16;
 
 /// Why a password cannot be set or checked.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +105,10 @@ pub struct SignIns {
     at_once: Semaphore,
     /// Those at work and those that wait.
     let_in: Semaphore,
+    /// Those among them whose name no account has.
+    strangers: Semaphore,
+    /// How long the last of those took, in milliseconds.
+    took: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -127,6 +140,8 @@ impl SignIns {
             nobody,
             at_once: Semaphore::new(AT_ONCE),
             let_in: Semaphore::new(AT_ONCE + WAITING),
+            strangers: Semaphore::new(STRANGERS),
+            took: AtomicU64::new(0),
         })
     }
 
@@ -175,21 +190,36 @@ impl Service {
         let (bucket, now) = (self.sign_ins.bucket(person), self.now());
         let waits = || self.sign_ins.wait(bucket, now).map_or(Ok(()), |wait| Err(SignInError::Wait(wait)));
         waits()?;
-        let _place = self.sign_ins.let_in.try_acquire().map_err(|_| SignInError::Busy)?;
+        let found = people::with_password(&mut self.store.read().await?, person).await?;
+        let begun = Instant::now();
+        let stranger = !matches!(found, Some((_, Some(_))));
+        let room = if stranger { &self.sign_ins.strangers } else { &self.sign_ins.let_in };
+        let Ok(_place) = room.try_acquire() else {
+            if stranger {
+                // Without a check, and yet as late and in the same words as after one: that nobody has this name is not told.
+                sleep(Duration::from_millis(self.sign_ins.took.load(Ordering::Relaxed))).await;
+                self.sign_ins.note(bucket, now, false);
+                return Err(SignInError::Wrong);
+            }
+            return Err(SignInError::Busy);
+        };
         // The semaphore is never closed; without a permit the check would still be right.
         let permit = self.sign_ins.at_once.acquire().await;
         // Guesses that came all at once have failed in the meantime.
         waits()?;
-        let found = people::with_password(&mut self.store.read().await?, person).await?;
         let (person, hash, known) = match found {
             Some((person, Some(hash))) => (Some(person.clone()), hash, Some(person.id)),
             found => (None, self.sign_ins.nobody.clone(), found.map(|(person, _)| person.id)),
         };
-        let password = password.to_owned();
+        let (password, verified) = (password.to_owned(), hash.clone());
         let right = tokio::task::spawn_blocking(move || verify(&password, &hash)).await.unwrap_or(false);
         let person = person.filter(|_| right);
         let failures = self.sign_ins.note(bucket, now, person.is_some());
         drop(permit);
+        if stranger {
+            let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.sign_ins.took.store(took, Ordering::Relaxed);
+        }
         let Some(person) = person else {
             if let Some(person) = known.filter(|_| failures.is_step()) {
                 let (store, failure) = (self.store.clone(), NoteFailure { person, failures: failures.count, now });
@@ -206,7 +236,8 @@ impl Service {
         let (token, hash) = new_token()?;
         let expires_at = now.saturating_add(SESSION_LIFE);
         let session = Session { person, signed_in_at: now, expires_at, via: Via::Local, unfit: None };
-        self.store.write(StartSession { token: hash, session: session.clone(), now }).await?;
+        let start = StartSession { token: hash, session: session.clone(), now };
+        self.store.write(StartVerified { start, verified }).await?;
         Ok(SignedIn { token, session })
     }
 
@@ -262,6 +293,27 @@ impl Command for StartSession {
         tx.insert_session(&token, &session, now).await?;
         let data = json!({"person": session.person.id, "via": session.via, "signed_in_at": session.signed_in_at});
         tx.record(Event { time: now, kind: "person.signed_in", hold: None, decided_by: None, data })
+    }
+}
+
+/// Starts the session of somebody whose password was right, if it is theirs still: to verify it takes time, in which they may
+/// have got another one, or have been suspended.
+struct StartVerified {
+    start: StartSession,
+    /// The hash that the password fits.
+    verified: String,
+}
+
+impl Command for StartVerified {
+    type Answer = ();
+    type Error = SignInError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), SignInError> {
+        let found = people::with_password(tx, &self.start.session.person.id).await?;
+        if found.and_then(|(_, hash)| hash) != Some(self.verified) {
+            return Err(SignInError::Wrong);
+        }
+        Ok(self.start.run(tx).await?)
     }
 }
 

@@ -202,6 +202,24 @@ async fn guessing_a_password_is_slowed_down_and_unknown_persons_look_like_wrong_
     assert_eq!(wrong("alice").await, "the person or the password is not right", "the count begins anew");
 }
 
+/// Names that nobody has are invented in any number: they keep nobody who has one from signing in, and are not told from one.
+#[tokio::test]
+async fn invented_names_keep_nobody_out() {
+    let world = World::new().await;
+    let invented: Vec<_> = (0..120)
+        .map(|number| {
+            let service = world.service.clone();
+            tokio::spawn(async move { service.sign_in(&format!("invented{number}"), "guess").await.unwrap_err().to_string() })
+        })
+        .collect();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert!(invented.iter().any(|one| !one.is_finished()), "they are at it");
+    assert!(world.service.sign_in("alice", PASSWORD).await.is_ok());
+    for one in invented {
+        assert_eq!(one.await.unwrap(), "the person or the password is not right");
+    }
+}
+
 #[tokio::test]
 async fn a_session_ends_by_sign_out_by_time_and_by_a_new_password() {
     let world = World::new().await;
@@ -224,9 +242,9 @@ async fn a_session_ends_by_sign_out_by_time_and_by_a_new_password() {
 }
 
 /// A body that says when it is asked for, and comes when it is sent.
-struct Late {
-    asked: Option<oneshot::Sender<()>>,
-    bytes: oneshot::Receiver<Bytes>,
+pub struct Late {
+    pub asked: Option<oneshot::Sender<()>>,
+    pub bytes: oneshot::Receiver<Bytes>,
 }
 
 impl HttpBody for Late {
