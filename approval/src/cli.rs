@@ -123,6 +123,14 @@ enum GatewayTask {
         #[command(flatten)]
         data: Data,
     },
+    /// List the credentials, with the fingerprints that tell them apart.
+    List(Data),
+    /// Refuse a credential from now on, also while the service runs.
+    Retire(authority::OneCredential),
+    /// Refuse all credentials of a group, and cancel its open holds.
+    Suspend(authority::OneGroup),
+    /// Let the valid credentials of a group in again. What was cancelled stays cancelled.
+    Resume(authority::OneGroup),
 }
 
 #[derive(Debug, Subcommand)]
@@ -133,6 +141,10 @@ enum PublisherTask {
         #[command(flatten)]
         data: Data,
     },
+    /// List the credentials, with the fingerprints that tell them apart.
+    List(Data),
+    /// Refuse a credential from now on, also while the service runs.
+    Retire(authority::OneCredential),
 }
 
 #[derive(Debug, Subcommand)]
@@ -145,6 +157,8 @@ enum PersonTask {
     Resume(authority::OnePerson),
     /// Give a person an identity at an issuer.
     Link(authority::LinkPerson),
+    /// Take an identity from a person; their sessions from its issuer end at once.
+    Unlink(authority::LinkPerson),
     /// Read a password from standard input (its first line) and set it.
     SetPassword {
         id: String,
@@ -282,6 +296,12 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
             add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Gateway, name: group, hash, now })
                 .await
         }
+        Task::Gateway(GatewayTask::List(data)) => authority::list_gateways(&data).await,
+        Task::Gateway(GatewayTask::Retire(one)) => authority::retire_gateway(one).await,
+        Task::Gateway(GatewayTask::Suspend(one)) => authority::suspend_gateways(one).await,
+        Task::Gateway(GatewayTask::Resume(one)) => authority::resume_gateways(one).await,
+        Task::Publisher(PublisherTask::List(data)) => authority::list_publishers(&data).await,
+        Task::Publisher(PublisherTask::Retire(one)) => authority::retire_publisher(one).await,
         Task::Publisher(PublisherTask::Add { name, data }) => {
             check_name("name", &name)?;
             add_credential(&data.folder, |hash, now| AddCredential { kind: Kind::Publisher, name, hash, now }).await
@@ -291,6 +311,7 @@ pub async fn run(arguments: Arguments) -> Result<(), CliError> {
         Task::Person(PersonTask::Suspend(one)) => authority::suspend_person(one).await,
         Task::Person(PersonTask::Resume(one)) => authority::resume_person(one).await,
         Task::Person(PersonTask::Link(link)) => authority::link_person(link).await,
+        Task::Person(PersonTask::Unlink(link)) => authority::unlink_person(link).await,
         Task::Group(task) => authority::group(task).await,
         Task::Eligibility(task) => authority::eligibility(task).await,
         Task::Directory(task) => authority::directory(task).await,

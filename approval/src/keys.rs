@@ -173,6 +173,11 @@ impl ServiceKeys {
         Jwks { keys: self.known(purpose, now).map(|signer| signer.key.to_public_jwk()).collect() }
     }
 
+    /// Whether one of the keys of a purpose that are not retired has signed this.
+    pub fn has_signed(&self, purpose: Purpose, jws: &str, now: u64) -> bool {
+        Keys::new(&self.published(purpose, now)).is_ok_and(|keys| keys.verify(jws, None).is_ok())
+    }
+
     /// The published grant keys in a JWS under each of them that has signed: whoever has pinned one learns the others.
     pub fn signed_sets(&self, now: u64) -> Result<Vec<String>, StoreError> {
         let jwks = self.published(Purpose::Grant, now);

@@ -96,6 +96,7 @@ pub struct Service {
     /// Who is told of what happens.
     pub notices: Arc<Hooks>,
     ready: Arc<ready::Checked>,
+    valid: Arc<who::Valid>,
 }
 
 impl Service {
@@ -112,8 +113,8 @@ impl Service {
         }
         let (sign_ins, exports) = (Arc::new(accounts::SignIns::new()?), Arc::new(Semaphore::new(EXPORTS)));
         let keys = Arc::new(watch::Sender::new(Arc::new(keys)));
-        let (notices, ready) = (Arc::default(), Arc::default());
-        Ok(Service { store, clock, keys, issuer: issuer.into(), settings, sign_ins, exports, notices, ready })
+        let (notices, ready, valid) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(Service { store, clock, keys, issuer: issuer.into(), settings, sign_ins, exports, notices, ready, valid })
     }
 
     /// The same with hooks that are told of what happens.

@@ -4,14 +4,18 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use holdgate_protocol::Actor;
+use serde::Serialize;
 
 use super::{CliError, Data, existing, fail, named};
 use crate::{
     clock::{Clock as _, WallClock},
     directory::{self, Directory, Update},
-    domain::{AuthorityChange, Eligibility, Grant, RulePattern, Scope},
+    domain::{AuthorityChange, Grant, RulePattern, Scope},
     service::{change::Operate, decide::check_reason},
-    store::directory::{Wanted, eligibilities},
+    store::{
+        access,
+        directory::{Wanted, eligibilities},
+    },
 };
 
 /// The most eligibilities in one list.
@@ -39,6 +43,21 @@ pub(super) struct AddPerson {
 #[derive(Debug, Args)]
 pub(super) struct OnePerson {
     id: String,
+    #[command(flatten)]
+    why: Why,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneCredential {
+    /// As `list` tells it: the first 16 hex digits of the credential's SHA-256.
+    fingerprint: String,
+    #[command(flatten)]
+    why: Why,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct OneGroup {
+    group: String,
     #[command(flatten)]
     why: Why,
 }
@@ -156,6 +175,36 @@ pub(super) async fn link_person(LinkPerson { id, iss, sub, why }: LinkPerson) ->
     operate(AuthorityChange::Link { person: id, iss, sub }, why).await.map(|_| ())
 }
 
+pub(super) async fn unlink_person(LinkPerson { id, iss, sub, why }: LinkPerson) -> Result<(), CliError> {
+    operate(AuthorityChange::Unlink { person: id, iss, sub }, why).await.map(|_| ())
+}
+
+pub(super) async fn retire_gateway(OneCredential { fingerprint, why }: OneCredential) -> Result<(), CliError> {
+    operate(AuthorityChange::RetireGateway { fingerprint }, why).await.map(|_| ())
+}
+
+pub(super) async fn retire_publisher(OneCredential { fingerprint, why }: OneCredential) -> Result<(), CliError> {
+    operate(AuthorityChange::RetirePublisher { fingerprint }, why).await.map(|_| ())
+}
+
+pub(super) async fn suspend_gateways(OneGroup { group, why }: OneGroup) -> Result<(), CliError> {
+    operate(AuthorityChange::SuspendGateways { group }, why).await.map(|_| ())
+}
+
+pub(super) async fn resume_gateways(OneGroup { group, why }: OneGroup) -> Result<(), CliError> {
+    operate(AuthorityChange::ResumeGateways { group }, why).await.map(|_| ())
+}
+
+pub(super) async fn list_gateways(data: &Data) -> Result<(), CliError> {
+    let store = existing(&data.folder).await?;
+    print(&access::credentials(&mut store.read().await.map_err(named)?, MAX_LINES).await.map_err(named)?)
+}
+
+pub(super) async fn list_publishers(data: &Data) -> Result<(), CliError> {
+    let store = existing(&data.folder).await?;
+    print(&access::publishers(&mut store.read().await.map_err(named)?, MAX_LINES).await.map_err(named)?)
+}
+
 pub(super) async fn group(task: GroupTask) -> Result<(), CliError> {
     let (change, why) = match task {
         GroupTask::Add { id, name, why } => (AuthorityChange::AddGroup { group: id, name }, why),
@@ -238,13 +287,13 @@ async fn list(person: Option<&str>, data: &Data) -> Result<(), CliError> {
     if found.len() > usize::try_from(MAX_LINES).unwrap_or(usize::MAX) {
         return fail(format!("there are more than {MAX_LINES}; ask for those of one `--person`"));
     }
-    for one in found {
-        println!("{}", line(&one).map_err(named)?);
-    }
-    Ok(())
+    print(&found)
 }
 
-/// One line of JSON, for people and for programs.
-fn line(one: &Eligibility) -> Result<String, serde_json::Error> {
-    serde_json::to_string(one)
+/// One line of JSON for each, for people and for programs.
+fn print(lines: &[impl Serialize]) -> Result<(), CliError> {
+    for line in lines {
+        println!("{}", serde_json::to_string(line).map_err(named)?);
+    }
+    Ok(())
 }

@@ -5,7 +5,10 @@ use std::fmt;
 use holdgate_protocol::Actor;
 use serde::{Deserialize, Serialize};
 
-use super::Scope;
+use super::{
+    Scope,
+    quota::{MAX_NAME, actor_name},
+};
 
 /// The role that may read and change people, eligibility, agents and gateways. It gives no right to decide on anything.
 pub const ADMIN: &str = "holdgate-admin";
@@ -46,6 +49,7 @@ pub enum AuthorityChange {
     SuspendAgent { agent: Actor },
     ResumeAgent { agent: Actor },
     RetireGateway { fingerprint: String },
+    RetirePublisher { fingerprint: String },
     SuspendGateways { group: String },
     ResumeGateways { group: String },
 }
@@ -73,6 +77,7 @@ impl AuthorityChange {
                 | EndEligibility { .. }
                 | SuspendAgent { .. }
                 | RetireGateway { .. }
+                | RetirePublisher { .. }
                 | SuspendGateways { .. }
         )
     }
@@ -103,7 +108,7 @@ impl AuthorityChange {
             }
             AddGroup { group, name } => check_id(group).and(check_text("name", name)),
             Link { iss, sub, .. } => check_text("iss", iss).and(check_text("sub", sub)),
-            SuspendAgent { agent } => check_text("iss", &agent.iss).and(check_text("sub", &agent.sub)),
+            SuspendAgent { agent } => check_agent(agent),
             SuspendGateways { group } => check_text("group", group),
             Grant(grant) => grant.check(),
             _ => Ok(()),
@@ -131,6 +136,7 @@ impl fmt::Display for AuthorityChange {
             SuspendAgent { agent } => write!(f, "suspend agent `{}` of `{}`", agent.sub, agent.iss),
             ResumeAgent { agent } => write!(f, "resume agent `{}` of `{}`", agent.sub, agent.iss),
             RetireGateway { fingerprint } => write!(f, "retire the gateway credential `{fingerprint}`"),
+            RetirePublisher { fingerprint } => write!(f, "retire the publisher's credential `{fingerprint}`"),
             SuspendGateways { group } => write!(f, "suspend the gateway group `{group}`"),
             ResumeGateways { group } => write!(f, "resume the gateway group `{group}`"),
         }
@@ -181,6 +187,14 @@ pub fn check_id(id: &str) -> Result<(), String> {
         return Ok(());
     }
     Err("an id has 1 to 64 letters, digits, `.`, `_`, `-`, `@`".into())
+}
+
+/// Whether an agent can have holds under this name: whatever has some can be suspended.
+fn check_agent(agent: &Actor) -> Result<(), String> {
+    if agent.iss.is_empty() || agent.sub.is_empty() || actor_name(agent).len() > MAX_NAME {
+        return Err(format!("`iss` and `sub` are not empty, and have {MAX_NAME} bytes at most, together and as JSON"));
+    }
+    Ok(())
 }
 
 fn check_text(what: &str, text: &str) -> Result<(), String> {

@@ -63,9 +63,14 @@ impl Default for Lasting {
 }
 
 /// The roles that a person with these eligibilities has for a hold at `now`.
-pub fn roles(eligibilities: &[Eligibility], terms: &Terms, now: u64, recertify_within: u64) -> BTreeSet<String> {
+pub fn roles<'a>(
+    eligibilities: impl IntoIterator<Item = &'a Eligibility>,
+    terms: &Terms,
+    now: u64,
+    recertify_within: u64,
+) -> BTreeSet<String> {
     let counts = |one: &&Eligibility| one.holds_at(now, recertify_within) && one.scope.covers(terms);
-    eligibilities.iter().filter(counts).map(|one| one.role.clone()).collect()
+    eligibilities.into_iter().filter(counts).map(|one| one.role.clone()).collect()
 }
 
 impl Eligibility {

@@ -172,6 +172,10 @@ pub fn agent_name(agent: &Agent) -> String {
     actor_name(&agent.caller())
 }
 
+/// The longest name under which holds are counted, in bytes: an agent's issuer and subject, its owner, or a rule. An index of
+/// PostgreSQL takes no longer ones than 2,700.
+pub const MAX_NAME: usize = 2048;
+
 /// The same for an agent that is known by its name alone.
 pub fn actor_name(agent: &Actor) -> String {
     pair(&agent.iss, &agent.sub)

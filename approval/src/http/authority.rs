@@ -19,7 +19,7 @@ use crate::{
     domain::{AuthorityChange, Eligibility, Grant, Scope, authority::WAITS_FOR_SECOND},
     service::change::Done,
     store::{
-        access::{self, Credential},
+        access::{self, Credential, PublisherLine},
         agents::{self, AgentLine},
         changes,
         directory::{self, GroupLine, Identity, PersonLine, Wanted},
@@ -447,6 +447,22 @@ pub async fn resume_gateways(
     Body(body): Body<GroupWhy>,
 ) -> Result<Response, Failure> {
     admin.change(&app, AuthorityChange::ResumeGateways { group: body.group }, &body.reason).await
+}
+
+/// `GET /api/publishers`
+pub async fn publishers(_: Administrator, State(app): State<App>) -> Result<Json<Items<PublisherLine>>, Failure> {
+    let mut connection = app.service.store.read().await?;
+    Ok(Json(Items { items: access::publishers(&mut connection, MAX_LINES).await? }))
+}
+
+/// `POST /api/publishers/{fingerprint}/retire`
+pub async fn retire_publisher(
+    admin: AdministratorWrite,
+    State(app): State<App>,
+    Path(fingerprint): Path<String>,
+    Body(why): Body<Why>,
+) -> Result<Response, Failure> {
+    admin.change(&app, AuthorityChange::RetirePublisher { fingerprint }, &why.reason).await
 }
 
 /// A change that waits for a second person.

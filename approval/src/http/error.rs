@@ -12,7 +12,7 @@ use crate::{
     oidc::{OidcError, TokenError},
     service::{
         accounts::SignInError, audit::AuditError, change::ChangeError, decide::DecideError, ledger::LedgerError,
-        open::OpenError, publish::PublishError, read::FeedError,
+        open::OpenError, publish::PublishError, read::FeedError, who::GatewayError,
     },
     store::StoreError,
 };
@@ -133,7 +133,17 @@ impl From<FeedError> for Failure {
     fn from(error: FeedError) -> Self {
         match error {
             FeedError::Store(error) => error.into(),
+            FeedError::Gateway(error) => error.into(),
             FeedError::Gone { .. } => Failure::new(StatusCode::GONE, "cursor_gone", error),
+        }
+    }
+}
+
+impl From<GatewayError> for Failure {
+    fn from(error: GatewayError) -> Self {
+        match error {
+            GatewayError::Store(error) => error.into(),
+            GatewayError::Refused => Failure::unauthorized(error),
         }
     }
 }
@@ -142,6 +152,8 @@ impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let (status, word) = match &error {
             OpenError::Store(error) => return Failure::of_store(error),
+            OpenError::Gateway(GatewayError::Store(error)) => return Failure::of_store(error),
+            OpenError::Gateway(GatewayError::Refused) => return Failure::unauthorized(error),
             OpenError::Random(error) => return Failure::internal(error),
             OpenError::Version(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_version"),
             OpenError::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
@@ -150,7 +162,6 @@ impl From<OpenError> for Failure {
             }
             OpenError::UnknownRule(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unknown_rule"),
             OpenError::RequirementMismatch => (StatusCode::UNPROCESSABLE_ENTITY, "requirement_mismatch"),
-            OpenError::GroupSuspended => return Failure::unauthorized(error),
             OpenError::Suspended => (StatusCode::FORBIDDEN, "agent_suspended"),
             OpenError::KeyReused => (StatusCode::CONFLICT, "idempotency_conflict"),
             OpenError::Quota { limit, retry_after } => {
@@ -181,6 +192,8 @@ impl From<LedgerError> for Failure {
             LedgerError::SessionEnded => return Failure::unauthorized(error),
             LedgerError::NotFound(_) => (StatusCode::NOT_FOUND, "not_found"),
             LedgerError::Range { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "ledger_range"),
+            LedgerError::SignInAgain => (StatusCode::FORBIDDEN, "sign_in_again"),
+            LedgerError::OwnAgent => (StatusCode::FORBIDDEN, "own_agent"),
             LedgerError::NotEligible => (StatusCode::FORBIDDEN, "not_eligible"),
             LedgerError::Correction => (StatusCode::UNPROCESSABLE_ENTITY, "correction_refused"),
             LedgerError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
@@ -193,6 +206,7 @@ impl From<PublishError> for Failure {
     fn from(error: PublishError) -> Self {
         let (status, word) = match &error {
             PublishError::Store(error) => return Failure::of_store(error),
+            PublishError::Retired => return Failure::unauthorized(error),
             PublishError::Bundle(_) => (StatusCode::UNPROCESSABLE_ENTITY, "bundle_refused"),
             PublishError::Revision { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "revision_mismatch"),
             PublishError::Serial { .. } => (StatusCode::CONFLICT, "serial_not_higher"),

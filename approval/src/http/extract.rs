@@ -12,7 +12,7 @@ use holdgate_protocol::Hash;
 use serde::de::DeserializeOwned;
 
 use super::{App, error::Failure};
-use crate::store::access;
+use crate::{service::who::Gateway, store::access};
 
 /// A JSON body of one type; unknown members are refused where the type says so.
 pub struct Body<T>(pub T);
@@ -76,10 +76,6 @@ impl<T: DeserializeOwned + Send> FromRequestParts<App> for Name<T> {
 }
 
 /// A gateway by its credential, which fixes its group.
-pub struct Gateway {
-    pub group: String,
-}
-
 impl FromRequestParts<App> for Gateway {
     type Rejection = Failure;
 
@@ -88,13 +84,14 @@ impl FromRequestParts<App> for Gateway {
         let credential = bearer_hash(&parts.headers).ok_or_else(unknown)?;
         let mut connection = app.service.store.read().await?;
         let group = access::gateway_group(&mut connection, &credential).await?;
-        group.map(|group| Gateway { group }).ok_or_else(unknown)
+        group.map(|group| Gateway { group, credential }).ok_or_else(unknown)
     }
 }
 
 /// A publisher by their credential.
 pub struct Publisher {
     pub name: String,
+    pub credential: Hash,
 }
 
 impl FromRequestParts<App> for Publisher {
@@ -105,7 +102,7 @@ impl FromRequestParts<App> for Publisher {
         let credential = bearer_hash(&parts.headers).ok_or_else(unknown)?;
         let mut connection = app.service.store.read().await?;
         let name = access::publisher(&mut connection, &credential).await?;
-        name.map(|name| Publisher { name }).ok_or_else(unknown)
+        name.map(|name| Publisher { name, credential }).ok_or_else(unknown)
     }
 }
 

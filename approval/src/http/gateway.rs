@@ -22,14 +22,15 @@ use serde_json::{Value, json};
 use super::{
     App,
     error::Failure,
-    extract::{Body, Gateway, Name, Params},
+    extract::{Body, Name, Params},
 };
 use crate::{
     service::{
         open::{How, is_attempt},
         read::FeedError,
+        who::{Gateway, GatewayError},
     },
-    store::{StoreError, policy},
+    store::policy,
 };
 
 /// `POST /v1/holds`
@@ -39,7 +40,7 @@ pub async fn open(
     ask: Result<Body<OpenHold>, Failure>,
 ) -> Result<Response, Failure> {
     let Body(ask) = ask.map_err(what_to_mend)?;
-    let opened = app.service.open_hold(&gateway.group, ask).await?;
+    let opened = app.service.open_hold(&gateway, ask).await?;
     let hold = opened.hold;
     if opened.how == How::New {
         tracing::info!(hold = %hold.terms.id, group = %gateway.group, "a hold was opened");
@@ -86,7 +87,7 @@ pub async fn redeem(
     if !ask.items.iter().all(|item| is_attempt(&item.attempt)) {
         return Err(Failure::bad_request("`attempt` is base64url of 16 bytes"));
     }
-    let items = app.service.redeem(&gateway.group, ask.items).await?;
+    let items = app.service.redeem(&gateway, ask.items).await?;
     for item in &items {
         let result = item.error.map_or("granted", |error| match error {
             RedemptionError::Used => "used",
@@ -109,7 +110,7 @@ pub async fn outcomes(
     Body(ask): Body<Outcomes>,
 ) -> Result<StatusCode, Failure> {
     check_batch(ask.items.len())?;
-    app.service.report(&gateway.group, ask.items).await?;
+    app.service.report(&gateway, ask.items).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -120,7 +121,7 @@ pub async fn detach(gateway: Gateway, State(app): State<App>, Body(ask): Body<De
     if !attempts.iter().all(|attempt| is_attempt(attempt)) {
         return Err(Failure::bad_request("`attempt` is base64url of 16 bytes"));
     }
-    app.service.detach(&gateway.group, attempts).await?;
+    app.service.detach(&gateway, attempts).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -130,6 +131,8 @@ pub async fn audit(
     State(app): State<App>,
     Body(batch): Body<AuditBatch<'static>>,
 ) -> Result<(StatusCode, Json<AuditAnswer>), Failure> {
+    // It may have taken long to arrive.
+    gateway.check(&mut app.service.store.read().await?).await?;
     let accepted = app.service.audit(&gateway.group, batch).await?;
     Ok((StatusCode::ACCEPTED, Json(AuditAnswer { accepted })))
 }
@@ -150,7 +153,7 @@ pub async fn feed(
     Params(ask): Params<FeedParams>,
 ) -> Result<Json<FeedPage>, Failure> {
     let limit = ask.limit.unwrap_or(MAX_BATCH).clamp(1, MAX_BATCH);
-    let poll = |wait| app.service.feed(&gateway.group, ask.after, limit, wait);
+    let poll = |wait| app.service.feed(&gateway, ask.after, limit, wait);
     let page: Result<FeedPage, FeedError> = tokio::select! {
         page = poll(Duration::from_secs(ask.wait.unwrap_or_default())) => page,
         () = app.stopped() => poll(Duration::ZERO).await,
@@ -193,8 +196,8 @@ pub async fn task(
     Params(ask): Params<TaskParams>,
 ) -> Result<Json<TaskAnswer>, Failure> {
     let agent: Hash = ask.agent.parse().map_err(|error| Failure::bad_request(format!("`agent`: {error}")))?;
-    let look = |wait| app.service.task(&gateway.group, &hold, &agent, wait);
-    let task: Result<Option<TaskAnswer>, StoreError> = tokio::select! {
+    let look = |wait| app.service.task(&gateway, &hold, &agent, wait);
+    let task: Result<Option<TaskAnswer>, GatewayError> = tokio::select! {
         task = look(Duration::from_secs(ask.wait.unwrap_or_default())) => task,
         () = app.stopped() => look(Duration::ZERO).await,
     };

@@ -1,6 +1,6 @@
 //! The people's side as JSON.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -19,6 +19,7 @@ use super::{
     App,
     error::Failure,
     extract::{Body, Name, Params, Publisher},
+    figures::may_read_figures,
     session::{SignedIn, SignedWrite},
 };
 use crate::{
@@ -284,6 +285,8 @@ struct DecisionLine {
     code: Option<String>,
     decided_at: u64,
     withdrawn_at: Option<u64>,
+    /// The roles in which it counts no more, for good.
+    lost: BTreeSet<String>,
     signed_in_at: u64,
 }
 
@@ -332,6 +335,7 @@ fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
         code: decision.code,
         decided_at: decision.decided_at,
         withdrawn_at: decision.withdrawn_at,
+        lost: decision.lost,
         signed_in_at: decision.signed_in_at,
     }
 }
@@ -340,7 +344,8 @@ fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
 pub async fn detail(signed: SignedIn, State(app): State<App>, Name(id): Name) -> Result<Json<HoldDetail>, Failure> {
     let detail = app.service.detail(&id, &signed.session).await?;
     let detail = detail.ok_or_else(|| Failure::not_found(format!("there is no hold `{id}`")))?;
-    if matches!(detail.hold.stage, Stage::Pending(_)) {
+    // Who holds a token with which nobody can decide may be no person at all: that was no look of theirs.
+    if matches!(detail.hold.stage, Stage::Pending(_)) && signed.session.unfit.is_none() {
         app.service.note_view(&id, &signed.session.person.id).await;
     }
     Ok(Json(detail.into()))
@@ -490,10 +495,11 @@ pub struct GapList {
 
 /// `GET /api/audit/gaps`
 pub async fn audit_gaps(
-    _signed: SignedIn,
+    signed: SignedIn,
     State(app): State<App>,
     Params(ask): Params<GapParams>,
 ) -> Result<Json<GapList>, Failure> {
+    may_read_figures(&app, &signed).await?;
     let limit = ask.limit.unwrap_or(100).clamp(1, MAX_GAPS);
     Ok(Json(GapList { items: app.service.audit_gaps(limit).await? }))
 }
@@ -517,7 +523,7 @@ pub async fn publish(
     Body(signed): Body<SignedBundle>,
 ) -> Result<Response, Failure> {
     let rev: Hash = rev.parse().map_err(|error| Failure::bad_request(format!("the revision in the path: {error}")))?;
-    let (policy, new) = app.service.publish(&publisher.name, rev, signed).await?;
+    let (policy, new) = app.service.publish((&publisher.name, publisher.credential), rev, signed).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
     Ok((status, Json(policy)).into_response())
 }

@@ -102,6 +102,8 @@ pub fn administrators_routes() -> Vec<Route> {
         on_post("/api/gateways/{fingerprint}/retire", authority::retire_gateway),
         on_post("/api/gateways/suspend", authority::suspend_gateways),
         on_post("/api/gateways/resume", authority::resume_gateways),
+        on_get("/api/publishers", authority::publishers),
+        on_post("/api/publishers/{fingerprint}/retire", authority::retire_publisher),
         on_get("/api/changes", authority::changes),
         on_post("/api/changes/{id}/confirm", authority::confirm_change),
         on_post("/api/changes/{id}/reject", authority::reject_change),

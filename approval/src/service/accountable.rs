@@ -9,6 +9,11 @@ use crate::{
     store::{Connection, StoreError, people},
 };
 
+/// Who answers for one agent.
+pub(super) async fn accountable(connection: &mut Connection, agent: &Agent) -> Result<Accountability, StoreError> {
+    Ok(accountability(agent, &Directory::of(connection, &[agent]).await?))
+}
+
 /// The persons who answer for an agent: its owner, the token's subject, and every actor that is a person.
 ///
 /// The subject must be known where somebody acts for it. Elsewhere subject and actors are agents as a rule; where one of

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 
 use holdgate_protocol::{Agent, Hash};
 
-use super::accountable::{Directory, accountability};
+use super::accountable::{Directory, accountability, accountable};
 use crate::{
     domain::{Accountability, Approval, Eligibility, Lasting, Terms, authority::is_built_in, eligibility},
     store::{Connection, StoreError, people},
@@ -14,14 +14,10 @@ use crate::{
 pub(super) struct Authority {
     now: u64,
     lasting: Lasting,
-    persons: HashMap<String, Known>,
+    /// What each is eligible for.
+    persons: HashMap<String, Vec<Eligibility>>,
     /// By agent.
     accountable: HashMap<Hash, Accountability>,
-}
-
-struct Known {
-    eligibilities: Vec<Eligibility>,
-    resumed_at: Option<u64>,
 }
 
 impl Authority {
@@ -29,7 +25,8 @@ impl Authority {
         Authority { now, lasting, persons: HashMap::new(), accountable: HashMap::new() }
     }
 
-    /// The roles that a person has for a hold. The service's own roles are none: they give no right to decide.
+    /// The roles that a person has for a hold. The service's own roles are none: they give no right to decide. Nor does what was
+    /// granted by somebody who answers for the hold's agent: they would choose who decides on their own request.
     pub(super) async fn roles(
         &mut self,
         connection: &mut Connection,
@@ -37,14 +34,14 @@ impl Authority {
         terms: &Terms,
     ) -> Result<BTreeSet<String>, StoreError> {
         let (now, within) = (self.now, self.lasting.recertify_within);
-        let known = self.known(connection, person).await?;
-        let mut roles = eligibility::roles(&known.eligibilities, terms, now, within);
+        let own = self.accountable(connection, terms).await?.persons.clone();
+        let known = self.known(connection, person).await?.iter().filter(|one| !own.contains(&one.granted_by));
+        let mut roles = eligibility::roles(known, terms, now, within);
         roles.retain(|role| !is_built_in(role));
         Ok(roles)
     }
 
-    /// Leaves of approvals what their persons may decide on still. What somebody approved before they were suspended counts no
-    /// more, also after they were resumed.
+    /// Leaves of approvals what their persons may decide on still.
     pub(super) async fn look_at(
         &mut self,
         connection: &mut Connection,
@@ -52,10 +49,7 @@ impl Authority {
         terms: &Terms,
     ) -> Result<(), StoreError> {
         for approval in approvals {
-            let now = self.roles(connection, &approval.person, terms).await?;
-            let resumed_at = self.known(connection, &approval.person).await?.resumed_at;
-            let lost = resumed_at.is_some_and(|resumed| approval.at <= resumed);
-            approval.now = if lost { BTreeSet::new() } else { now };
+            approval.now = self.roles(connection, &approval.person, terms).await?;
         }
         Ok(())
     }
@@ -68,10 +62,7 @@ impl Authority {
     ) -> Result<&Accountability, StoreError> {
         match self.accountable.entry(terms.agent_key) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => {
-                let directory = Directory::of(connection, &[&terms.agent]).await?;
-                Ok(place.insert(accountability(&terms.agent, &directory)))
-            }
+            Entry::Vacant(place) => Ok(place.insert(accountable(connection, &terms.agent).await?)),
         }
     }
 
@@ -87,14 +78,10 @@ impl Authority {
         Ok(())
     }
 
-    async fn known(&mut self, connection: &mut Connection, person: &str) -> Result<&Known, StoreError> {
+    async fn known(&mut self, connection: &mut Connection, person: &str) -> Result<&Vec<Eligibility>, StoreError> {
         match self.persons.entry(person.to_owned()) {
             Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(place) => {
-                let eligibilities = people::eligibilities(connection, person).await?;
-                let resumed_at = people::resumed_at(connection, person).await?;
-                Ok(place.insert(Known { eligibilities, resumed_at }))
-            }
+            Entry::Vacant(place) => Ok(place.insert(people::eligibilities(connection, person).await?)),
         }
     }
 }

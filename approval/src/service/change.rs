@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Service, Settings,
+    accountable::accountable,
     decide::MAX_REASON,
     offboard::{cancel_group, lose_approvals},
     suspend,
@@ -15,7 +16,7 @@ use crate::{
         authority::{ADMIN, WAITS_FOR_SECOND, check_id},
     },
     store::{
-        Command, Connection, StoreError, Tx, access, changes, directory,
+        Command, Connection, StoreError, Tx, access, agents, changes, directory,
         ledger::Event,
         people::{self, Person, Session},
     },
@@ -213,7 +214,7 @@ async fn is_administrator(
     has_role(connection, person, &[ADMIN], now, lasting).await
 }
 
-async fn has_role(
+pub(super) async fn has_role(
     connection: &mut Connection,
     person: &str,
     roles: &[&str],
@@ -238,6 +239,14 @@ fn check(change: &AuthorityChange, reason: &str) -> Result<(), ChangeError> {
 
 /// Refuses what an administrator would change for themselves. Giving something up is nobody's business but theirs.
 async fn refuse_own(tx: &mut Tx, change: &AuthorityChange, admin: &str) -> Result<(), ChangeError> {
+    if let AuthorityChange::ResumeAgent { agent } = change {
+        // Who answers for an agent stands with what it asked.
+        for agent in agents::of(tx, agent).await? {
+            if accountable(tx, &agent).await?.persons.contains(admin) {
+                return Err(ChangeError::OwnAuthority);
+            }
+        }
+    }
     let about = match change {
         AuthorityChange::Certify { id } => directory::find(tx, id).await?.map(|one| one.person),
         change if change.takes_away() => None,
@@ -295,7 +304,7 @@ pub(crate) async fn perform(
             record(tx, kind, by.fill(json!({"id": id, "person": one.person, "role": one.role})), now)?;
             if ends {
                 tx.end_eligibility(id, by.person, now).await?;
-                lose_approvals(tx, &one.person, lasting, now).await?;
+                lose_approvals(tx, (&one.person, Some(&one.role)), lasting, now).await?;
             } else {
                 tx.certify(id, now).await?;
             }
@@ -305,6 +314,12 @@ pub(crate) async fn perform(
             let nothing = || ChangeError::NotFound(format!("no valid credential has the fingerprint `{fingerprint}`"));
             let group = tx.retire_gateway(fingerprint, now).await?.ok_or_else(nothing)?;
             record(tx, "gateway.retired", by.fill(json!({"name": group, "fingerprint": fingerprint})), now)?;
+            return Ok(None);
+        }
+        AuthorityChange::RetirePublisher { fingerprint } => {
+            let nothing = || ChangeError::NotFound(format!("no valid credential has the fingerprint `{fingerprint}`"));
+            let name = tx.retire_publisher(fingerprint, now).await?.ok_or_else(nothing)?;
+            record(tx, "publisher.retired", by.fill(json!({"name": name, "fingerprint": fingerprint})), now)?;
             return Ok(None);
         }
         AuthorityChange::SuspendGateways { group } => {
@@ -356,12 +371,12 @@ pub(crate) async fn perform(
             known_person(tx, person).await?;
             changed(tx.suspend_person(person, now).await?, || format!("`{person}` is suspended already"))?;
             record(tx, "person.suspended", by.fill(json!({"person": person})), now)?;
-            lose_approvals(tx, person, lasting, now).await?;
+            lose_approvals(tx, (person, None), lasting, now).await?;
             return Ok(None);
         }
         AuthorityChange::ResumePerson { person } => {
             known_person(tx, person).await?;
-            changed(tx.resume_person(person, now).await?, || format!("`{person}` is not suspended"))?;
+            changed(tx.resume_person(person).await?, || format!("`{person}` is not suspended"))?;
             "person.resumed"
         }
         AuthorityChange::Link { person, iss, sub } => {

@@ -222,6 +222,7 @@ impl Decide {
             signed_in_at: reviewer.signed_in_at,
             decided_at: now,
             withdrawn_at: None,
+            lost: BTreeSet::new(),
         };
         let approval = kept.approval();
         self.decisions.push((id.clone(), kept));

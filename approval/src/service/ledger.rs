@@ -8,9 +8,11 @@ use holdgate_protocol::{
 };
 use serde_json::{Value, json};
 
-use super::{Service, decide::MAX_REASON, export::Export, who::Who};
+use super::{
+    Service, accountable::accountable, change::has_role, decide::MAX_REASON, export::Export, sight::Sight, who::Who,
+};
 use crate::{
-    domain::{DecidedBy, Lasting},
+    domain::{DecidedBy, Lasting, authority::AUDITOR},
     sealing::DataKeys,
     store::{
         Command, Connection, StoreError, Tx, holds,
@@ -46,6 +48,10 @@ pub enum LedgerError {
     SessionEnded,
     #[error("a correction needs an eligibility that is in force")]
     NotEligible,
+    #[error("a correction needs a recent sign-in; sign in again")]
+    SignInAgain,
+    #[error("nobody corrects what is recorded of a request of their own agent")]
+    OwnAgent,
     #[error(
         "`reason` is a word of 1 to 64 letters, digits, `.`, `_` and `-`, and `text` has 1 to {MAX_REASON} characters"
     )]
@@ -238,11 +244,31 @@ impl Command for Correct {
     async fn run(self, tx: &mut Tx) -> Result<u64, LedgerError> {
         let Correct { who, corrects, reason, text, now, lasting } = self;
         let session = who.session(tx, now).await?.ok_or(LedgerError::SessionEnded)?;
-        let own = people::eligibilities(tx, &session.person.id).await?;
+        if session.signed_in_at.saturating_add(lasting.fresh) < now {
+            return Err(LedgerError::SignInAgain);
+        }
+        let person = session.person.id.as_str();
+        let own = people::eligibilities(tx, person).await?;
         if !own.iter().any(|one| one.holds_at(now, lasting.recertify_within)) {
             return Err(LedgerError::NotEligible);
         }
+        let audits = has_role(tx, person, &[AUDITOR], now, lasting).await?;
+        // Whoever sees nothing of what it is about learns nothing of the entry either.
         let entry = ledger::find(tx, corrects).await?.ok_or(LedgerError::NotFound(corrects))?;
+        let hold = match &entry.hold {
+            Some(hold) => holds::find(tx, hold).await?,
+            None => None,
+        };
+        if let Some(hold) = &hold {
+            if accountable(tx, &hold.terms.agent).await?.persons.contains(person) {
+                return Err(LedgerError::OwnAgent);
+            }
+            if !audits && !Sight::of(tx, person, now, lasting).await?.sees(tx, hold).await? {
+                return Err(LedgerError::NotFound(corrects));
+            }
+        } else if !audits {
+            return Err(LedgerError::NotFound(corrects));
+        }
         let data: Value = json!({"corrects": corrects, "person": session.person.id, "reason": reason, "text": text,
                                  "signed_in_at": session.signed_in_at, "via": session.via});
         let (hold, by) = (entry.hold.as_deref(), Some(DecidedBy::Human));

@@ -8,11 +8,14 @@ use holdgate_protocol::{
 };
 use serde_json::json;
 
-use super::{Service, Settings, expire_if_overdue};
+use super::{
+    Service, Settings, expire_if_overdue,
+    who::{Gateway, GatewayError},
+};
 use crate::{
     domain::{
         DecidedBy, Hold, Stage, Terms,
-        quota::{Limit, Quotas, Span, WAITS, agent_name, counted},
+        quota::{Limit, MAX_NAME, Quotas, Span, WAITS, agent_name, counted},
     },
     random,
     sealing::DataKeys,
@@ -28,10 +31,6 @@ use crate::{
 
 /// The most rules that may hold one request.
 const MAX_RULES: usize = 256;
-
-/// The longest name under which holds are counted, in bytes: an agent's issuer and subject, its owner, or a rule. An index of
-/// PostgreSQL takes no longer ones than 2,700.
-const MAX_NAME: usize = 2048;
 
 /// The longest delegation chain. The ledger keeps it with each hold for good.
 const MAX_ACTORS: usize = 16;
@@ -85,8 +84,8 @@ pub enum OpenError {
     RequirementMismatch,
     #[error("this agent is suspended")]
     Suspended,
-    #[error("this gateway group is suspended")]
-    GroupSuspended,
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     #[error("this agent used the idempotency key for another request")]
     KeyReused,
     #[error("too many holds or tries: the limit `{}` is reached", .limit.as_str())]
@@ -98,12 +97,12 @@ pub enum OpenError {
 }
 
 impl Service {
-    /// Opens a hold for a gateway group. The hold is on the disk before this returns.
-    pub async fn open_hold(&self, group: &str, ask: OpenHold) -> Result<Opened, OpenError> {
+    /// Opens a hold for a gateway. The hold is on the disk before this returns.
+    pub async fn open_hold(&self, gateway: &Gateway, ask: OpenHold) -> Result<Opened, OpenError> {
         check_form(&ask)?;
-        let (id, salt, group) = (random::hold_id()?, random::bytes()?, group.to_owned());
+        let (id, salt, gateway) = (random::hold_id()?, random::bytes()?, gateway.clone());
         let (now, data) = (self.now(), self.keys().data.clone());
-        self.store.write(Open { id, salt, group, ask, now, settings: self.settings, data }).await
+        self.store.write(Open { id, salt, gateway, ask, now, settings: self.settings, data }).await
     }
 }
 
@@ -146,7 +145,7 @@ struct Open {
     id: String,
     /// Kept and deleted with what was captured: without it the ledger says nothing of that.
     salt: [u8; 16],
-    group: String,
+    gateway: Gateway,
     ask: OpenHold,
     now: u64,
     settings: Settings,
@@ -159,7 +158,7 @@ impl Command for Open {
     const OPENS: bool = true;
 
     async fn run(self, tx: &mut Tx) -> Result<Opened, OpenError> {
-        let Open { id, salt, group, ask, now, settings, data } = self;
+        let Open { id, salt, gateway: Gateway { group, credential }, ask, now, settings, data } = self;
         let published = tx.policy().ok_or(OpenError::NoPolicy)?;
         if ask.policy != published.reference {
             let asked = ask.policy.rev.to_string();
@@ -173,11 +172,11 @@ impl Command for Open {
         let agent_key = ask.agent.key();
         let key = JoinKey { group: &group, agent_key: &agent_key, digest: &ask.digest, requirement: &hash };
         tx.flush_for(key, &ask).await?;
-        let suspended = tx.suspended(ask.agent.caller(), &group).await?;
-        if suspended.group {
-            return Err(OpenError::GroupSuspended);
+        let let_in = tx.let_in(ask.agent.caller(), &credential).await?;
+        if !let_in.gateway {
+            return Err(GatewayError::Refused.into());
         }
-        if suspended.agent {
+        if !let_in.agent {
             return Err(OpenError::Suspended);
         }
         check_key(tx, &group, &agent_key, &ask, now).await?;

@@ -11,7 +11,7 @@ use super::{Service, Step, end, transitions};
 use crate::{
     domain::{Cause, DecidedBy, Hold},
     policy::Published,
-    store::{Command, StoreError, Tx, holds, ledger::Event},
+    store::{Command, StoreError, Tx, access, holds, ledger::Event},
 };
 
 /// Why a bundle was not taken.
@@ -20,6 +20,8 @@ use crate::{
 pub enum PublishError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("the publisher's credential was retired")]
+    Retired,
     #[error("the bundle is refused: {0}")]
     Bundle(#[from] BundleError),
     #[error("the bundle's revision is `{found}`, not `{asked}`")]
@@ -34,7 +36,7 @@ impl Service {
     /// Verifies a bundle and puts it in force. `false`: it was in force already.
     pub async fn publish(
         &self,
-        publisher: &str,
+        (publisher, credential): (&str, Hash),
         asked: Hash,
         signed: SignedBundle,
     ) -> Result<(PolicyRef, bool), PublishError> {
@@ -46,7 +48,7 @@ impl Service {
         }
         let published = Published::read(&bytes)?;
         let reference = published.reference.clone();
-        let publish = Publish { published, signed, publisher: publisher.to_owned(), now: self.now() };
+        let publish = Publish { published, signed, publisher: publisher.to_owned(), credential, now: self.now() };
         let new = self.store.write(publish).await?;
         if new {
             let (policy, rev, serial) = (&reference.id, reference.rev, reference.serial);
@@ -60,6 +62,8 @@ struct Publish {
     published: Published,
     signed: SignedBundle,
     publisher: String,
+    /// The hash of the publisher's credential.
+    credential: Hash,
     now: u64,
 }
 
@@ -68,7 +72,10 @@ impl Command for Publish {
     type Error = PublishError;
 
     async fn run(self, tx: &mut Tx) -> Result<bool, PublishError> {
-        let Publish { published, signed, publisher, now } = self;
+        let Publish { published, signed, publisher, credential, now } = self;
+        if access::publisher(tx, &credential).await?.is_none() {
+            return Err(PublishError::Retired);
+        }
         let reference = published.reference.clone();
         if let Some(in_force) = tx.policy().map(|policy| policy.reference.clone()) {
             if in_force.rev == reference.rev {

@@ -8,7 +8,12 @@ use holdgate_protocol::{
 };
 use tokio::time::Instant;
 
-use super::{Service, authority::Authority, sight::Sight};
+use super::{
+    Service,
+    authority::Authority,
+    sight::Sight,
+    who::{Gateway, GatewayError},
+};
 use crate::{
     domain::{Accountability, Approval, Case, Hold, Refusal, Reviewer, Stage},
     store::{
@@ -38,6 +43,8 @@ const MOST_COUNTED: u32 = 20_000;
 pub enum FeedError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Gateway(#[from] GatewayError),
     #[error("the cursor {after} is not one that this feed goes on from; take `/v1/state`")]
     Gone { after: u64 },
 }
@@ -92,19 +99,27 @@ fn waits_for_several(hold: &&Hold) -> bool {
 }
 
 impl Service {
-    /// News for a group after a cursor; waits for some where there are none. Every change of the feed wakes it.
-    pub async fn feed(&self, group: &str, after: u64, limit: usize, wait: Duration) -> Result<FeedPage, FeedError> {
+    /// News for a gateway after a cursor; waits for some where there are none. Every change of the feed wakes it. Whoever has waited
+    /// is told nothing if their credential has ended since.
+    pub async fn feed(
+        &self,
+        gateway: &Gateway,
+        after: u64,
+        limit: usize,
+        wait: Duration,
+    ) -> Result<FeedPage, FeedError> {
         let until = Instant::now() + wait.min(MAX_WAIT);
         // Subscribed before the first look, so that nothing that comes between is missed.
         let mut news = self.store.tail().news();
         loop {
             news.borrow_and_update();
-            let page = self.feed_page(group, after, limit).await?;
+            let page = self.feed_page(&gateway.group, after, limit).await?;
             let waited =
                 page.items.is_empty() && tokio::time::timeout_at(until, news.changed()).await.is_ok_and(|n| n.is_ok());
             if !waited {
                 return Ok(page);
             }
+            self.check_again(gateway).await?;
         }
     }
 
@@ -137,14 +152,14 @@ impl Service {
         Ok(StateAnswer { seq, suspended, policy, now, group: Some(group), grant_key })
     }
 
-    /// Where a group's hold of one agent stands; waits while it is pending.
+    /// Where a gateway's hold of one agent stands; waits while it is pending, as the feed does.
     pub async fn task(
         &self,
-        group: &str,
+        gateway: &Gateway,
         id: &str,
         agent: &Hash,
         wait: Duration,
-    ) -> Result<Option<TaskAnswer>, StoreError> {
+    ) -> Result<Option<TaskAnswer>, GatewayError> {
         let until = Instant::now() + wait.min(MAX_WAIT);
         let mut news = self.store.tail().news();
         loop {
@@ -153,10 +168,11 @@ impl Service {
             let seq = feed::head(&mut connection).await?;
             let hold = holds::find(&mut connection, id).await?;
             drop(connection);
-            let own = hold.filter(|hold| hold.terms.group == group && hold.terms.agent_key == *agent);
+            let own = hold.filter(|hold| hold.terms.group == gateway.group && hold.terms.agent_key == *agent);
             let Some(hold) = own.map(|hold| hold.at(self.now())) else { return Ok(None) };
             let pending = matches!(hold.stage, Stage::Pending(_));
             if pending && tokio::time::timeout_at(until, news.changed()).await.is_ok_and(|changed| changed.is_ok()) {
+                self.check_again(gateway).await?;
                 continue;
             }
             let cause = hold.stage.cause().map(|cause| cause.as_str().to_owned());
@@ -193,7 +209,7 @@ impl Service {
             seen.extend(sight.filter(&mut connection, found.items).await?);
             if seen.len() >= wanted {
                 seen.truncate(wanted);
-                next = seen.last().map(|last: &Listed| last.place.clone());
+                break seen.last().map(|last: &Listed| last.place.clone());
             }
             if found.last.is_none() {
                 break end;
@@ -202,6 +218,18 @@ impl Service {
         };
         let lines = self.lines(&mut connection, seen).await?;
         Ok(List { lines, next, total })
+    }
+
+    /// Where a list goes on, as a text of which its reader understands nothing.
+    pub fn cursor(&self, Place { deadline, id }: &Place) -> Result<String, StoreError> {
+        Ok(b64url(&self.keys().data.seal(CURSOR, format!("{deadline}.{id}").as_bytes())?))
+    }
+
+    /// Reads what [`cursor`](Service::cursor) wrote; `None` where it did not.
+    pub fn place(&self, cursor: &str) -> Option<Place> {
+        let text = String::from_utf8(self.keys().data.open(CURSOR, &from_b64url(cursor)?).ok()?).ok()?;
+        let (deadline, id) = text.split_once('.')?;
+        Some(Place { deadline: deadline.parse().ok()?, id: id.to_owned() })
     }
 
     /// What is missing of each hold of a list.
@@ -220,18 +248,6 @@ impl Service {
                 opened_at: listed.hold.opened_at,
                 accountable: &nobody,
                 approvals: &approvals,
-    /// Where a list goes on, as a text of which its reader understands nothing.
-    pub fn cursor(&self, Place { deadline, id }: &Place) -> Result<String, StoreError> {
-        Ok(b64url(&self.keys().data.seal(CURSOR, format!("{deadline}.{id}").as_bytes())?))
-    }
-
-    /// Reads what [`cursor`](Service::cursor) wrote; `None` where it did not.
-    pub fn place(&self, cursor: &str) -> Option<Place> {
-        let text = String::from_utf8(self.keys().data.open(CURSOR, &from_b64url(cursor)?).ok()?).ok()?;
-        let (deadline, id) = text.split_once('.')?;
-        Some(Place { deadline: deadline.parse().ok()?, id: id.to_owned() })
-    }
-
                 now: self.now(),
                 fresh: self.settings.lasting.fresh,
             };

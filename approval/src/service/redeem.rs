@@ -12,36 +12,45 @@ use holdgate_protocol::{
 };
 use serde_json::json;
 
-use super::{Service, Step, authority::Authority, transitions};
+use super::{
+    Service, Step,
+    authority::Authority,
+    transitions,
+    who::{Gateway, GatewayError},
+};
 use crate::{
     domain::{
         Approval, Approved, Cause, Change, Claim, Grounds, Hold, Lasting, Redeemed, Sound, Stage, Terms, redemption,
     },
     keys::ServiceKeys,
     policy::Published,
-    store::{Command, StoreError, Tx, holds, ledger::Event, policy},
+    store::{Command, StoreError, Tx, holds, keys::Purpose, ledger::Event, policy},
 };
 
 impl Service {
-    /// Redeems holds for a gateway group, all in one transaction. Answers stand in the order of the items.
-    pub async fn redeem(&self, group: &str, items: Vec<Redemption>) -> Result<Vec<RedemptionAnswer>, StoreError> {
-        let (group, issuer, lasting) = (group.to_owned(), self.issuer.clone(), self.settings.lasting);
-        self.store.write(Redeem { group, items, now: self.now(), keys: self.keys(), issuer, lasting }).await
+    /// Redeems holds for a gateway, all in one transaction. Answers stand in the order of the items.
+    pub async fn redeem(
+        &self,
+        gateway: &Gateway,
+        items: Vec<Redemption>,
+    ) -> Result<Vec<RedemptionAnswer>, GatewayError> {
+        let (gateway, issuer, lasting) = (gateway.clone(), self.issuer.clone(), self.settings.lasting);
+        self.store.write(Redeem { gateway, items, now: self.now(), keys: self.keys(), issuer, lasting }).await
     }
 
     /// Keeps what gateways report of redeemed requests.
-    pub async fn report(&self, group: &str, items: Vec<Outcome>) -> Result<(), StoreError> {
-        self.store.write(Report { group: group.to_owned(), items, now: self.now() }).await
+    pub async fn report(&self, gateway: &Gateway, items: Vec<Outcome>) -> Result<(), GatewayError> {
+        self.store.write(Report { gateway: gateway.clone(), items, now: self.now() }).await
     }
 
     /// Notes that agents hung up. Changes no hold.
-    pub async fn detach(&self, group: &str, attempts: Vec<String>) -> Result<(), StoreError> {
-        self.store.write(Detach { group: group.to_owned(), attempts, now: self.now() }).await
+    pub async fn detach(&self, gateway: &Gateway, attempts: Vec<String>) -> Result<(), GatewayError> {
+        self.store.write(Detach { gateway: gateway.clone(), attempts, now: self.now() }).await
     }
 }
 
 struct Redeem {
-    group: String,
+    gateway: Gateway,
     items: Vec<Redemption>,
     now: u64,
     keys: Arc<ServiceKeys>,
@@ -51,9 +60,10 @@ struct Redeem {
 
 impl Command for Redeem {
     type Answer = Vec<RedemptionAnswer>;
-    type Error = StoreError;
+    type Error = GatewayError;
 
-    async fn run(self, tx: &mut Tx) -> Result<Self::Answer, StoreError> {
+    async fn run(self, tx: &mut Tx) -> Result<Self::Answer, GatewayError> {
+        self.gateway.check(tx).await?;
         let ids: BTreeSet<&str> = self.items.iter().map(|item| item.hold.as_str()).collect();
         let ids: Vec<&str> = ids.into_iter().collect();
         let mut batch = Batch::of(tx, &ids, Authority::at(self.now, self.lasting)).await?;
@@ -100,18 +110,23 @@ impl Redeem {
     ) -> Result<Result<String, NoGrant>, StoreError> {
         let unknown = (RedemptionError::NotApproved, Some("unknown_hold"));
         let Some(hold) = batch.holds.get(&item.hold).cloned() else { return Ok(Err(unknown)) };
-        let claim = Claim::new(&self.group, item);
+        let claim = Claim::new(&self.gateway.group, item);
         match redemption::redeem(hold.clone(), &claim, self.now) {
             Err(refusal) => Ok(Err((refusal.error, refusal.cause))),
-            Ok(Redeemed::Again { grant }) => Ok(Ok(grant)),
+            // What was granted may have been lost on its way; it is not given again where it would not be given anew.
+            Ok(Redeemed::Again { grant }) => {
+                if batch.is_suspended(&hold.terms.agent.caller()) {
+                    return Ok(Err((RedemptionError::Cancelled, Some(Cause::Suspended.as_str()))));
+                }
+                let keys = batch.keys(tx, &self.keys).await?;
+                let stands = keys.has_signed(Purpose::Grant, &grant, self.now);
+                Ok(if stands { Ok(grant) } else { Err((RedemptionError::Expired, Some("key"))) })
+            }
             Ok(Redeemed::Now(approved)) => {
                 let published = tx.policy().ok_or(StoreError::Corrupt("bundles"))?;
                 let (change, data, answer) = match batch.recheck(tx, approved, &hold, &published).await? {
                     Ok(sound) => {
-                        let keys = match &batch.keys {
-                            Some(keys) => keys.clone(),
-                            None => batch.keys.insert(self.keys.as_they_are(tx).await?).clone(),
-                        };
+                        let keys = batch.keys(tx, &self.keys).await?;
                         let (grant, id) = self.sign(&hold, &claim, &published, &keys)?;
                         let until = self.now.saturating_add(grant::MAX_LIFE);
                         let data = json!({"attempt": claim.attempt, "grant": id, "policy": published.reference});
@@ -198,6 +213,14 @@ impl Batch {
         Ok(approved.recheck(hold, &grounds))
     }
 
+    /// The keys as they are in this transaction.
+    async fn keys(&mut self, tx: &mut Tx, known: &Arc<ServiceKeys>) -> Result<Arc<ServiceKeys>, StoreError> {
+        Ok(match &self.keys {
+            Some(keys) => keys.clone(),
+            None => self.keys.insert(known.as_they_are(tx).await?).clone(),
+        })
+    }
+
     fn in_force(&mut self, terms: &Terms, published: &Published) -> Option<Hash> {
         let asked = || published.requirement(&terms.rules).ok().map(|(_, hash)| hash);
         *self.in_force.entry(terms.requirement_hash).or_insert_with(asked)
@@ -209,17 +232,18 @@ impl Batch {
 }
 
 struct Report {
-    group: String,
+    gateway: Gateway,
     items: Vec<Outcome>,
     now: u64,
 }
 
 impl Command for Report {
     type Answer = ();
-    type Error = StoreError;
+    type Error = GatewayError;
 
-    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        for new in tx.insert_outcomes(&self.group, &self.items, self.now).await? {
+    async fn run(self, tx: &mut Tx) -> Result<(), GatewayError> {
+        self.gateway.check(tx).await?;
+        for new in tx.insert_outcomes(&self.gateway.group, &self.items, self.now).await? {
             let data = json!({"attempt": new.attempt, "forwarded": new.forwarded, "status": new.status});
             let event = Event { time: self.now, kind: "hold.outcome", hold: Some(&new.hold), decided_by: None, data };
             tx.record(event)?;
@@ -229,16 +253,17 @@ impl Command for Report {
 }
 
 struct Detach {
-    group: String,
+    gateway: Gateway,
     attempts: Vec<String>,
     now: u64,
 }
 
 impl Command for Detach {
     type Answer = ();
-    type Error = StoreError;
+    type Error = GatewayError;
 
-    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
-        tx.note_detached(&self.group, &self.attempts, self.now).await
+    async fn run(self, tx: &mut Tx) -> Result<(), GatewayError> {
+        self.gateway.check(tx).await?;
+        Ok(tx.note_detached(&self.gateway.group, &self.attempts, self.now).await?)
     }
 }

@@ -63,7 +63,7 @@ impl Sight {
         Ok(seen.map(|(one, _)| one).collect())
     }
 
-    /// As the service's `accountability`, asked the other way round: by what is known of the person.
+    /// As [`accountability`](super::accountable::accountability), asked the other way round: by what is known of the person.
     fn answers_for(&self, hold: &Hold) -> bool {
         let agent = &hold.terms.agent;
         let is_own = |iss: &str, sub: &str| self.links.contains(&Identity { iss: iss.into(), sub: sub.into() });

@@ -1,7 +1,8 @@
 //! Credentials of gateways and publishers. Only SHA-256 values are kept.
 
-use holdgate_protocol::Hash;
+use std::collections::HashSet;
 
+use holdgate_protocol::Hash;
 use serde::Serialize;
 
 use super::{
@@ -54,14 +55,41 @@ pub async fn gateway_group(connection: &mut Connection, credential: &Hash) -> Re
     connection.row(sql, values![credential]).await?.map(|row| row.text("grp")).transpose()
 }
 
-/// Whether a gateway group is suspended.
-pub async fn is_group_suspended(connection: &mut Connection, group: &str) -> Result<bool, StoreError> {
-    Ok(connection.row("SELECT since FROM suspended_groups WHERE grp = $1", values![group]).await?.is_some())
+/// All credentials of gateways that are valid now.
+pub async fn valid_credentials(connection: &mut Connection) -> Result<HashSet<Hash>, StoreError> {
+    let sql = "SELECT credential_hash FROM gateways WHERE retired_at IS NULL
+               AND grp NOT IN (SELECT grp FROM suspended_groups)";
+    connection.rows(sql, values![]).await?.iter().map(|row| row.hash("credential_hash")).collect()
 }
 
-/// The name of a publisher's credential.
+/// A publisher's credential, by what tells it apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PublisherLine {
+    pub name: String,
+    /// The first 16 hex digits of its SHA-256.
+    pub fingerprint: String,
+    pub added_at: u64,
+    pub retired_at: Option<u64>,
+}
+
+/// The credentials of publishers, those that were added last first.
+pub async fn publishers(connection: &mut Connection, limit: u32) -> Result<Vec<PublisherLine>, StoreError> {
+    let sql = "SELECT name, credential_hash, added_at, retired_at FROM publishers
+               ORDER BY added_at DESC, credential_hash LIMIT $1";
+    let line = |row: &Row| {
+        Ok(PublisherLine {
+            name: row.text("name")?,
+            fingerprint: fingerprint(&row.hash("credential_hash")?),
+            added_at: row.int("added_at")?,
+            retired_at: row.int_or_null("retired_at")?,
+        })
+    };
+    connection.rows(sql, values![limit]).await?.iter().map(line).collect()
+}
+
+/// The name of a publisher's credential that is valid now.
 pub async fn publisher(connection: &mut Connection, credential: &Hash) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT name FROM publishers WHERE credential_hash = $1";
+    let sql = "SELECT name FROM publishers WHERE credential_hash = $1 AND retired_at IS NULL";
     connection.row(sql, values![credential]).await?.map(|row| row.text("name")).transpose()
 }
 
@@ -101,5 +129,13 @@ impl Tx {
         let sql = "INSERT INTO publishers (credential_hash, name, added_at) VALUES ($1, $2, $3)";
         self.execute(sql, values![credential, name, now]).await?;
         Ok(())
+    }
+
+    /// Retires the publisher's credential with this fingerprint; gives its name. `None`: there is no valid one.
+    pub async fn retire_publisher(&mut self, fingerprint: &str, now: u64) -> Result<Option<String>, StoreError> {
+        let sql =
+            "UPDATE publishers SET retired_at = $1 WHERE retired_at IS NULL AND substr(credential_hash, 9, 16) = $2
+                   RETURNING name";
+        self.row(sql, values![now, fingerprint]).await?.map(|row| row.text("name")).transpose()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use holdgate_protocol::Actor;
+use holdgate_protocol::{Actor, Agent};
 use serde::Serialize;
 
 use super::{Connection, StoreError, Tx, quotas::WINDOW, sql::values};
@@ -49,6 +49,21 @@ pub async fn agents(connection: &mut Connection, now: u64, limit: u32) -> Result
         line(row.json("name")?, &|line| line.open = open);
     }
     Ok(lines.into_values().collect())
+}
+
+/// An agent as it was when it asked last, in each of the forms that its last 20 holds have: on whose behalf, and with which owner.
+pub async fn of(connection: &mut Connection, caller: &Actor) -> Result<Vec<Agent>, StoreError> {
+    let sql = "SELECT agent FROM holds WHERE replace(agent, $1, '') <> agent ORDER BY opened_at DESC LIMIT 20";
+    // What is searched for is the subject as it was written, quotes and escapes included.
+    let sub = format!("\"sub\":{}", serde_json::Value::from(caller.sub.as_str()));
+    let mut forms: Vec<Agent> = Vec::new();
+    for row in connection.rows(sql, values![sub]).await? {
+        let agent: Agent = row.json("agent")?;
+        if agent.caller() == *caller && !forms.contains(&agent) {
+            forms.push(agent);
+        }
+    }
+    Ok(forms)
 }
 
 impl Tx {

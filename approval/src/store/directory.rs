@@ -129,16 +129,20 @@ impl Tx {
         Ok(suspended)
     }
 
-    /// Ends the suspension of a person. `false`: there was none.
-    pub async fn resume_person(&mut self, person: &str, now: u64) -> Result<bool, StoreError> {
-        let sql = "UPDATE persons SET suspended_at = NULL, resumed_at = $1 WHERE id = $2 AND suspended_at IS NOT NULL";
-        Ok(self.execute(sql, values![now, person]).await? == 1)
+    /// Ends the suspension of a person, with whatever session is left. `false`: there was none.
+    pub async fn resume_person(&mut self, person: &str) -> Result<bool, StoreError> {
+        let sql = "UPDATE persons SET suspended_at = NULL WHERE id = $1 AND suspended_at IS NOT NULL";
+        let resumed = self.execute(sql, values![person]).await? == 1;
+        self.execute("DELETE FROM sessions WHERE person = $1", values![person]).await?;
+        Ok(resumed)
     }
 
-    /// Takes an identity from a person. `false`: they had it not.
+    /// Takes an identity from a person, and ends their sessions from its issuer. `false`: they had it not.
     pub async fn delete_link(&mut self, person: &str, iss: &str, sub: &str) -> Result<bool, StoreError> {
         let sql = "DELETE FROM links WHERE iss = $1 AND sub = $2 AND person = $3";
-        Ok(self.execute(sql, values![iss, sub, person]).await? == 1)
+        let taken = self.execute(sql, values![iss, sub, person]).await? == 1;
+        self.execute("DELETE FROM sessions WHERE person = $1 AND iss = $2", values![person, iss]).await?;
+        Ok(taken)
     }
 
     /// Adds a member to a group. `false`: they were one already.

@@ -46,13 +46,16 @@ pub struct Decision {
     pub signed_in_at: u64,
     pub decided_at: u64,
     pub withdrawn_at: Option<u64>,
+    /// The roles in which it counts no more, for good.
+    pub lost: BTreeSet<String>,
 }
 
 impl Decision {
-    /// The decision as an approval that was not withdrawn, if it is one, with the roles that it was given in.
+    /// The decision as an approval that stands, if it is one, with the roles that it was given in and has not lost.
     pub fn approval(&self) -> Option<Approval> {
-        let stands = self.verdict == Verdict::Approve && self.withdrawn_at.is_none();
-        let (person, given, now) = (self.person.clone(), self.roles.clone(), self.roles.clone());
+        let given = &self.roles - &self.lost;
+        let stands = self.verdict == Verdict::Approve && self.withdrawn_at.is_none() && !given.is_empty();
+        let (person, now) = (self.person.clone(), given.clone());
         stands.then_some(Approval { person, at: self.decided_at, given, now })
     }
 }
@@ -174,7 +177,9 @@ pub async fn asked(connection: &mut Connection, id: &str) -> Result<Asked, Store
 
 /// The decisions on a hold, oldest first.
 pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Decision>, StoreError> {
-    let sql = "SELECT d.person, p.name, d.verdict, d.role, d.roles, d.escalated, d.reason, d.code, d.signed_in_at,
+    let lost = lost(connection, &[id]).await?;
+    let sql =
+        "SELECT d.number, d.person, p.name, d.verdict, d.role, d.roles, d.escalated, d.reason, d.code, d.signed_in_at,
                d.decided_at, w.withdrawn_at FROM decisions d JOIN persons p ON p.id = d.person
                LEFT JOIN withdrawals w ON w.decision = d.number WHERE d.hold = $1 ORDER BY d.number";
     let decision = |row: &Row| {
@@ -190,43 +195,68 @@ pub async fn decisions(connection: &mut Connection, id: &str) -> Result<Vec<Deci
             signed_in_at: row.int("signed_in_at")?,
             decided_at: row.int("decided_at")?,
             withdrawn_at: row.int_or_null("withdrawn_at")?,
+            lost: lost.get(&row.int("number")?).cloned().unwrap_or_default(),
         })
     };
     connection.rows(sql, values![id]).await?.iter().map(decision).collect()
 }
 
-/// The approvals of these holds that were not withdrawn, by hold. What their persons may decide on now is left to be looked
-/// at.
+/// The approvals of these holds that stand, by hold, with the roles that they were given in and have not lost. What their persons
+/// may decide on now is left to be looked at.
 pub async fn approvals(
     connection: &mut Connection,
     holds: &[&str],
 ) -> Result<HashMap<String, Vec<Approval>>, StoreError> {
-    let query = "SELECT hold, person, roles, decided_at FROM decisions d WHERE verdict = 'approve'
+    let lost = lost(connection, holds).await?;
+    let query = "SELECT number, hold, person, roles, decided_at FROM decisions d WHERE verdict = 'approve'
                  AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number) AND hold IN";
     let mut approvals: HashMap<String, Vec<Approval>> = HashMap::new();
     for row in connection.find(query, holds).await? {
-        let (at, given) = (row.int("decided_at")?, row.json("roles")?);
-        let approval = Approval { person: row.text("person")?, at, given, now: BTreeSet::new() };
-        approvals.entry(row.text("hold")?).or_default().push(approval);
+        if let Some(given) = left(&row, &lost)? {
+            let approval =
+                Approval { person: row.text("person")?, at: row.int("decided_at")?, given, now: BTreeSet::new() };
+            approvals.entry(row.text("hold")?).or_default().push(approval);
+        }
     }
     Ok(approvals)
 }
 
-/// What a person has decided on these holds and not withdrawn, by hold.
+/// What a person has decided on these holds, where it stands, by hold.
 pub async fn decided_by(
     connection: &mut Connection,
     person: &str,
     holds: &[&str],
 ) -> Result<HashMap<String, Verdict>, StoreError> {
-    let query = "SELECT hold, person, verdict FROM decisions d
+    let lost = lost(connection, holds).await?;
+    let query = "SELECT number, hold, person, verdict, roles FROM decisions d
                  WHERE NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number) AND hold IN";
     let mut decided = HashMap::new();
     for row in connection.find(query, holds).await? {
-        if row.text("person")? == person {
+        if row.text("person")? == person && left(&row, &lost)?.is_some() {
             decided.insert(row.text("hold")?, verdict(&row)?);
         }
     }
     Ok(decided)
+}
+
+/// The roles in which approvals of these holds count no more, by decision.
+async fn lost(connection: &mut Connection, holds: &[&str]) -> Result<HashMap<u64, BTreeSet<String>>, StoreError> {
+    let query =
+        "SELECT l.decision, l.role FROM lost_approvals l JOIN decisions d ON d.number = l.decision WHERE d.hold IN";
+    let mut lost: HashMap<u64, BTreeSet<String>> = HashMap::new();
+    for row in connection.find(query, holds).await? {
+        lost.entry(row.int("decision")?).or_default().insert(row.text("role")?);
+    }
+    Ok(lost)
+}
+
+/// The roles that a decision has not lost; `None` where it has lost them all.
+fn left(row: &Row, lost: &HashMap<u64, BTreeSet<String>>) -> Result<Option<BTreeSet<String>>, StoreError> {
+    let roles: BTreeSet<String> = row.json("roles")?;
+    Ok(match lost.get(&row.int("number")?) {
+        None => Some(roles),
+        Some(lost) => Some(&roles - lost).filter(|left| !left.is_empty()),
+    })
 }
 
 impl Tx {
@@ -298,6 +328,16 @@ impl Tx {
         Ok(())
     }
 
+    /// Notes in which roles a person's approvals of holds count no more, for good.
+    pub async fn lose(&mut self, person: &str, lost: &[(String, String)], now: u64) -> Result<(), StoreError> {
+        let head = "WITH lost (hold, person, role, lost_at) AS (";
+        let tail = ") INSERT INTO lost_approvals (decision, role, lost_at) SELECT d.number, lost.role, lost.lost_at
+                    FROM lost JOIN decisions d ON d.hold = lost.hold AND d.person = lost.person
+                    WHERE d.verdict = 'approve' ON CONFLICT DO NOTHING";
+        self.write((head, tail), lost, |(hold, role)| values![hold, person, role, now]).await?;
+        Ok(())
+    }
+
     /// Takes back the approval of a person.
     pub async fn withdraw(
         &mut self,
@@ -309,6 +349,7 @@ impl Tx {
     ) -> Result<(), StoreError> {
         let sql = "INSERT INTO withdrawals (decision, reason, signed_in_at, withdrawn_at)
                    SELECT number, $1, $2, $3 FROM decisions d WHERE hold = $4 AND person = $5 AND verdict = 'approve'
+                   AND number = (SELECT max(number) FROM decisions WHERE hold = $4 AND person = $5)
                    AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number)";
         match self.execute(sql, values![reason, signed_in_at, now, hold, person]).await? {
             1 => Ok(()),

@@ -53,15 +53,17 @@ pub(super) struct Opening {
     /// What the database counts, in the minute `minute`.
     counts: HashMap<(Subject, String), Count>,
     minute: u64,
-    /// Who of these agents and groups is suspended.
-    suspended: HashMap<(Actor, String), Suspended>,
+    /// Who of these agents and gateways is let in.
+    let_in: HashMap<(Actor, Hash), LetIn>,
 }
 
-/// Who of an agent and its gateway group is suspended.
+/// Who of an agent and its gateway is let in.
 #[derive(Clone, Copy, Debug)]
-pub struct Suspended {
+pub struct LetIn {
+    /// It is not suspended.
     pub agent: bool,
-    pub group: bool,
+    /// Its credential is valid.
+    pub gateway: bool,
 }
 
 impl NewHold {
@@ -171,7 +173,7 @@ impl Opening {
     /// Forgets what was looked up: something else may have changed it.
     pub(super) fn forget(&mut self) {
         self.counts.clear();
-        self.suspended.clear();
+        self.let_in.clear();
     }
 
     /// Whether what was opened bears on a request: it would be found under its key, its name or its try.
@@ -218,17 +220,17 @@ impl Tx {
         Ok(Count { open: known.open + new, hour: known.hour + new, oldest })
     }
 
-    /// Who of an agent and its gateway group is suspended.
-    pub async fn suspended(&mut self, agent: Actor, group: &str) -> Result<Suspended, StoreError> {
-        let both = (agent, group.to_owned());
-        if let Some(known) = self.opening.suspended.get(&both) {
+    /// Who of an agent and the gateway with this credential is let in.
+    pub async fn let_in(&mut self, agent: Actor, credential: &Hash) -> Result<LetIn, StoreError> {
+        let both = (agent, *credential);
+        if let Some(known) = self.opening.let_in.get(&both) {
             return Ok(*known);
         }
-        let suspended = Suspended {
-            agent: policy::is_suspended(self, &both.0).await?,
-            group: access::is_group_suspended(self, group).await?,
+        let let_in = LetIn {
+            agent: !policy::is_suspended(self, &both.0).await?,
+            gateway: access::gateway_group(self, credential).await?.is_some(),
         };
-        Ok(*self.opening.suspended.entry(both).or_insert(suspended))
+        Ok(*self.opening.let_in.entry(both).or_insert(let_in))
     }
 
     /// Writes the holds that were opened.

@@ -61,12 +61,6 @@ pub async fn eligibilities(connection: &mut Connection, person: &str) -> Result<
     connection.rows(sql, values![person]).await?.iter().map(eligibility).collect()
 }
 
-/// When the last suspension of a person ended: what they approved before counts no more.
-pub async fn resumed_at(connection: &mut Connection, person: &str) -> Result<Option<u64>, StoreError> {
-    let row = connection.row("SELECT resumed_at FROM persons WHERE id = $1", values![person]).await?;
-    Ok(row.map(|row| row.int_or_null("resumed_at")).transpose()?.flatten())
-}
-
 /// The person behind an identity at an issuer.
 pub async fn linked(connection: &mut Connection, iss: &str, sub: &str) -> Result<Option<String>, StoreError> {
     let row = connection.row("SELECT person FROM links WHERE iss = $1 AND sub = $2", values![iss, sub]).await?;

@@ -48,6 +48,8 @@ fn requests() -> Vec<(&'static str, String, Value)> {
         ("POST", "/api/gateways/0123456789abcdef/retire", why.clone()),
         ("POST", "/api/gateways/suspend", json!({"group": "edge", "reason": WHY})),
         ("POST", "/api/gateways/resume", json!({"group": "edge", "reason": WHY})),
+        ("GET", "/api/publishers", Value::Null),
+        ("POST", "/api/publishers/0123456789abcdef/retire", why.clone()),
         ("GET", "/api/changes", Value::Null),
         ("POST", "/api/changes/1/confirm", json!({})),
         ("POST", "/api/changes/1/reject", json!({})),

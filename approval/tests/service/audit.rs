@@ -33,7 +33,7 @@ async fn send(world: &World, group: &str, batch: &Value) -> (u16, Value) {
 
 /// First and last number, missing and dropped of each gap, those noticed first first.
 async fn gaps(world: &World) -> Vec<[u64; 4]> {
-    let mut items = world.sign_in("alice").await.get("/api/audit/gaps").await.json()["items"].clone();
+    let mut items = world.sign_in("audra").await.get("/api/audit/gaps").await.json()["items"].clone();
     let items = items.as_array_mut().unwrap();
     items.sort_by_key(|gap| gap["from_seq"].as_u64());
     let number = |gap: &Value, name: &str| gap[name].as_u64().unwrap();
@@ -145,7 +145,7 @@ async fn what_is_missing_is_told_until_it_comes() {
         assert_eq!(gaps(&world).await, expected, "{sent}");
     }
     assert_eq!(world.get("/api/audit/gaps", "").await.status, 401);
-    let one = world.sign_in("alice").await.get("/api/audit/gaps?limit=1").await.json();
+    let one = world.sign_in("audra").await.get("/api/audit/gaps?limit=1").await.json();
     let place = json!([one["items"][0]["group"], one["items"][0]["vm_epoch"], one["items"][0]["noticed_at"]]);
     assert_eq!(place, json!(["edge", "AAAAAAAAAAAAAAAAAAAAAA", NOW]));
 }

@@ -342,6 +342,14 @@ async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
         (answer.status.as_u16(), answer.error())
     };
     let refused = |status: u16, word: &str| (status, word.to_owned());
+    // Whoever sees nothing of the hold learns nothing of its entries; what is about no hold is for auditors.
+    let carol = world.sign_in("carol").await;
+    crate::people::grant(&world, "carol", "lead", json!({"policy": "other"})).await;
+    assert_eq!(status(&carol, &path, body.clone()).await, refused(404, "not_found"));
+    assert_eq!(status(&bob, "/api/ledger/1/corrections", body.clone()).await, refused(404, "not_found"));
+    assert_eq!(status(&alice, "/api/ledger/1/corrections", body.clone()).await.0, 201);
+    let olivia = world.sign_in("olivia").await;
+    assert_eq!(status(&olivia, &path, body.clone()).await, refused(403, "own_agent"));
     assert_eq!(status(&dave, &path, body.clone()).await, refused(403, "not_eligible"));
     assert_eq!(status(&alice, "/api/ledger/9999/corrections", body.clone()).await, refused(404, "not_found"));
     assert_eq!(status(&alice, "/api/ledger/0/corrections", body.clone()).await, refused(404, "not_found"));
@@ -350,6 +358,8 @@ async fn a_correction_is_an_entry_that_is_linked_from_both_ends() {
         assert_eq!(status(&alice, &path, body).await, refused(422, "correction_refused"), "{reason}");
     }
     assert_eq!(status(&alice, &path, json!({"reason": "x", "text": "x", "person": "bob"})).await.0, 400);
+    world.clock.advance(901);
+    assert_eq!(status(&alice, &path, body.clone()).await, refused(403, "sign_in_again"));
     let mut without_token = alice;
     without_token.csrf.clear();
     assert_eq!(status(&without_token, &path, body).await, refused(403, "csrf"));

@@ -74,6 +74,8 @@ mod store;
 mod support;
 #[path = "suspension.rs"]
 mod suspension;
+#[path = "taken.rs"]
+mod taken;
 #[path = "table.rs"]
 mod table;
 #[path = "together.rs"]

@@ -61,7 +61,7 @@ async fn answers_have_the_members_that_the_document_requires() {
     let batch = crate::audit::batch(1, &[2], 1);
     let record = batch["records"][0].clone();
     let accepted = world.gateway("edge", "POST", "/v1/audit", &batch).await.json();
-    let gaps = alice.get("/api/audit/gaps").await.json();
+    let gaps = audra.get("/api/audit/gaps").await.json();
     let figures = audra.get("/api/figures").await.json();
     let session = serde_json::json!({"person": "alice", "password": crate::support::PASSWORD}).to_string();
     let session = axum::http::Request::post("/api/sessions").body(session.into()).unwrap();

@@ -82,6 +82,11 @@ async fn tokens_behind_which_no_person_acts_decide_nothing() {
     assert_eq!(answer.error(), "token_cannot_decide");
     let detail = call(&world, &delegated, "GET", &format!("/api/holds/{hold}"), Value::Null).await.json();
     assert!(detail["hindrance"].as_str().unwrap().contains("acts for another"), "{detail}");
+    let views = async || world.number("SELECT count(*) AS n FROM views").await;
+    assert_eq!(views().await, 0, "an agent that reads is no person who looked");
+    let own = access_token(&idp, "alice", "cli").await;
+    call(&world, &own, "GET", &format!("/api/holds/{hold}"), Value::Null).await;
+    assert_eq!(views().await, 1);
 
     // A client's own token is nobody's, and no more than that where somebody linked the client to a person.
     let basic = "Basic cm9ib3Q6c2VjcmV0".parse().unwrap();
