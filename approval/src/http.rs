@@ -11,7 +11,7 @@ pub mod oidc;
 pub mod pages;
 pub mod people;
 pub mod routes;
-mod serve;
+pub mod serve;
 pub mod session;
 pub mod text;
 

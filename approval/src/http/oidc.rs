@@ -1,6 +1,9 @@
 //! Sign-in at the provider, by a browser: the way there and the way back.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::{
+    Extension,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
@@ -12,12 +15,16 @@ use super::{
     error::{Failure, NOT_ASKED},
     extract::Params,
     pages::{self, PageFailure, own_page},
+    serve::Remote,
     session,
 };
 use crate::{
     oidc::{Answer, OidcError, Provider},
     random,
-    service::accounts::{SignInError, SignedIn},
+    service::{
+        Service,
+        accounts::{SignInError, SignedIn},
+    },
 };
 
 /// How long somebody may take at the provider, in seconds.
@@ -33,8 +40,10 @@ pub struct BeginParams {
     again: String,
 }
 
-/// What the browser keeps while it is away. All of it is the browser's own: whoever changes it harms nobody else.
+/// What the browser keeps while it is away. The service vouches for it, so that nobody has a question sent to the provider who has
+/// not begun here a short while ago.
 struct Visit {
+    begun_at: u64,
     /// What `state`, `nonce` and the code verifier are made of.
     secret: String,
     again: bool,
@@ -45,17 +54,25 @@ struct Visit {
 }
 
 impl Visit {
-    fn to_cookie(&self) -> String {
-        let Visit { secret, again, replaces, next } = self;
+    fn to_cookie(&self, service: &Service) -> String {
+        let Visit { begun_at, secret, again, replaces, next } = self;
         let replaces = replaces.as_ref().map(Hash::to_string).unwrap_or_default();
-        format!("{secret}.{}.{replaces}.{next}", u8::from(*again))
+        let text = format!("{begun_at}.{secret}.{}.{replaces}.{next}", u8::from(*again));
+        format!("{}.{text}", service.vouch(&format!("visit\n{text}")))
     }
 
-    fn from_cookie(text: &str) -> Option<Self> {
+    fn from_cookie(text: &str, service: &Service) -> Option<Self> {
+        let (vouched, text) = text.split_once('.')?;
+        // Compared as hashes: how long that takes says nothing of what is right.
+        if Hash::of(vouched.as_bytes()) != Hash::of(service.vouch(&format!("visit\n{text}")).as_bytes()) {
+            return None;
+        }
+        let (begun_at, text) = text.split_once('.')?;
+        let begun_at: u64 = begun_at.parse().ok().filter(|at: &u64| service.now() <= at.saturating_add(TIME))?;
         let mut parts = text.splitn(4, '.');
         let (secret, again, replaces, next) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-        // With a secret that can be guessed, an answer that fits it can be made.
-        (secret.len() == 43).then(|| Visit {
+        Some(Visit {
+            begun_at,
             secret: secret.to_owned(),
             again: again == "1",
             replaces: replaces.parse().ok(),
@@ -80,17 +97,23 @@ pub async fn begin(
     let session = session::cookie(&headers, session::session_cookie(app.secure_cookies));
     let replaces = session.map(|token| Hash::of(token.as_bytes()));
     let next = if own_page(&ask.next) { ask.next } else { String::new() };
-    let visit = Visit { secret, again: !ask.again.is_empty(), replaces, next };
+    let visit = Visit { begun_at: app.service.now(), secret, again: !ask.again.is_empty(), replaces, next };
     let mut response = Redirect::to(&url).into_response();
-    if let Some(cookie) = session::set_provider_cookie(&visit.to_cookie(), TIME, app.secure_cookies) {
+    if let Some(cookie) = session::set_provider_cookie(&visit.to_cookie(&app.service), TIME, app.secure_cookies) {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(response)
 }
 
 /// `GET /signin/oidc/callback`
-pub async fn finish(State(app): State<App>, Params(answer): Params<Answer>, headers: HeaderMap) -> Response {
-    let finished = signed_in(&app, &answer, &headers).await;
+pub async fn finish(
+    State(app): State<App>,
+    from: Option<Extension<Remote>>,
+    Params(answer): Params<Answer>,
+    headers: HeaderMap,
+) -> Response {
+    let from = from.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(Remote(address))| address);
+    let finished = signed_in(&app, &answer, &headers, from).await;
     let mut cookies = Vec::new();
     let mut response = match finished {
         Ok((signed, next)) => {
@@ -117,11 +140,17 @@ pub async fn finish(State(app): State<App>, Params(answer): Params<Answer>, head
     response
 }
 
-async fn signed_in(app: &App, answer: &Answer, headers: &HeaderMap) -> Result<(SignedIn, String), Failure> {
+async fn signed_in(
+    app: &App,
+    answer: &Answer,
+    headers: &HeaderMap,
+    from: IpAddr,
+) -> Result<(SignedIn, String), Failure> {
     let provider = provider(app)?;
     let cookie = session::cookie(headers, session::provider_cookie(app.secure_cookies));
-    let visit = cookie.as_deref().and_then(Visit::from_cookie).ok_or(OidcError::State)?;
+    let visit = cookie.as_deref().and_then(|text| Visit::from_cookie(text, &app.service)).ok_or(OidcError::State)?;
     let now = app.service.now();
+    let _place = provider.place(from).await?;
     let identity = provider.finish(&visit.secret, visit.again, answer, now).await?;
     if let Some(signed) = app.service.sign_in_as(&identity, visit.replaces).await? {
         return Ok((signed, visit.next));

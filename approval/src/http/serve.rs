@@ -8,6 +8,7 @@ mod places;
 use std::{
     convert::Infallible,
     io,
+    net::IpAddr,
     pin::{Pin, pin},
     task::{Context, Poll, ready},
     time::Duration,
@@ -44,6 +45,10 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// How HTTP/2 begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The address that a request comes from: of a client, or of a proxy in front.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote(pub IpAddr);
 
 /// What one listener bears.
 #[derive(Clone, Copy, Debug)]
@@ -82,12 +87,13 @@ pub(super) async fn serve(listener: TcpListener, router: Router, limits: Limits,
             _ = stopping.wait_for(|stop| *stop) => break,
             accepted = accept(&listener) => accepted,
         };
-        let Some(stream) = accepted else { continue };
+        let Some((stream, address)) = accepted else { continue };
         let place = places.take().await;
         let (router, peer) = (router.clone(), place.peer());
         let service = hyper::service::service_fn(move |request: Request<Incoming>| {
             let (router, under_way) = (router.clone(), peer.begin());
-            let request = request.map(|body| Body::new(TimedBody { body, end: Box::pin(sleep(limits.body)) }));
+            let mut request = request.map(|body| Body::new(TimedBody { body, end: Box::pin(sleep(limits.body)) }));
+            request.extensions_mut().insert(Remote(address));
             async move {
                 let response = router.oneshot(request).await?;
                 Ok::<_, Infallible>(response.map(|body| Answer { body, under_way }))
@@ -127,12 +133,12 @@ fn told(ended: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
 }
 
 /// The next connection.
-async fn accept(listener: &TcpListener) -> Option<TcpStream> {
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, IpAddr)> {
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, address)) => {
             // Answers are small and whole; there is nothing to wait for. Without it they are only later.
             let _ = stream.set_nodelay(true);
-            Some(stream)
+            Some((stream, address.ip()))
         }
         Err(error) => {
             let gone = matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset);

@@ -1,6 +1,7 @@
 //! The way to the provider and back, as a browser goes it.
 
 use axum::http::StatusCode;
+use holdgate_protocol::{Hash, b64url};
 use serde_json::json;
 
 use super::{
@@ -110,11 +111,16 @@ async fn answer_that_this_browser_did_not_ask_for_signs_nobody_in() {
     let callback = "/signin/oidc/callback";
     let (kept, both) = (own.cookie.clone(), format!("{}; {}", other.cookie, own.cookie));
     let emptied = format!("holdgate_provider=.0..{}", &kept[kept.len().min(60)..]);
+    // All that a visit needs, but the service has not begun it.
+    let secret = "x".repeat(43);
+    let fits = b64url(Hash::of(format!("holdgate oidc state\n{secret}").as_bytes()).as_bytes());
+    let made = format!("holdgate_provider=x.{}.{secret}.0..", world.service.now());
     let cases = [
         ("no cookie", own.back.clone(), String::new(), "sign_in_not_asked"),
         ("another visit's cookie", own.back.clone(), other.cookie.clone(), "sign_in_not_asked"),
         ("two cookies, one of them tossed", own.back.clone(), both, "sign_in_not_asked"),
         ("a cookie without a secret", own.back.clone(), emptied, "sign_in_not_asked"),
+        ("a visit of one's own making", format!("{callback}?code=x&state={fits}&iss={iss}"), made, "sign_in_not_asked"),
         ("another state", format!("{callback}?code={code}&state=x&iss={iss}"), kept.clone(), "sign_in_not_asked"),
         ("no state", format!("{callback}?code={code}&iss={iss}"), kept.clone(), "sign_in_not_asked"),
         (
@@ -147,6 +153,9 @@ async fn answer_that_this_browser_did_not_ask_for_signs_nobody_in() {
         // What another site can cause takes nothing from a sign-in that is under way.
         assert_eq!(cookie(&answer, "holdgate_provider").is_none(), expected == "sign_in_not_asked", "{what}");
     }
+    world.clock.advance(901);
+    assert!(world.get(&own.back, &own.cookie).await.text.contains("belongs to no sign-in"), "it is too late");
+    world.clock.advance(0_u64.wrapping_sub(901));
     assert_eq!(world.get(&own.back, &own.cookie).await.status, StatusCode::OK);
     let again = world.get(&own.back, &own.cookie).await;
     assert_eq!(again.status, StatusCode::FORBIDDEN, "a code counts once");
