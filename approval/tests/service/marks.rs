@@ -3,7 +3,7 @@
 use holdgate_approval::{service::Settings, store::Database};
 use holdgate_protocol::{Escalation, gateway::Outcome};
 
-use crate::support::{World, attempt, policy};
+use crate::support::{World, attempt, let_in, policy};
 
 async fn kinds(world: &World, hold: &str) -> Vec<String> {
     let mut connection = world.service.store.read().await.unwrap();
@@ -80,7 +80,7 @@ async fn an_outcome_that_nobody_reports_is_unknown_and_said_once() {
         holds.push(hold);
     }
     let outcome = |hold: &str, number| Outcome { hold: hold.into(), attempt: attempt(number), forwarded: true, status: Some(200) };
-    world.service.report(&edge(), vec![outcome(&holds[1], 2)]).await.unwrap();
+    world.service.report(&let_in("edge"), vec![outcome(&holds[1], 2)]).await.unwrap();
     tick(&world).await;
     let shown = async |hold: &str| alice.get(&format!("/api/holds/{hold}")).await.json()["outcome"].clone();
     assert_eq!((shown(&holds[0]).await, shown(&holds[1]).await), (serde_json::Value::Null, "reported".into()));
@@ -94,11 +94,6 @@ async fn an_outcome_that_nobody_reports_is_unknown_and_said_once() {
     assert_eq!(kinds(&world, &holds[0]).await, ["hold.opened", "hold.approved", "hold.used", "hold.outcome_unknown"]);
     assert_eq!(kinds(&world, &holds[1]).await, ["hold.opened", "hold.approved", "hold.used", "hold.outcome"]);
     // What comes late counts still.
-    world.service.report(&edge(), vec![outcome(&holds[0], 1)]).await.unwrap();
+    world.service.report(&let_in("edge"), vec![outcome(&holds[0], 1)]).await.unwrap();
     assert_eq!(shown(&holds[0]).await, "reported");
-}
-
-fn edge() -> holdgate_approval::service::who::Gateway {
-    let credential = holdgate_protocol::Hash::of(b"edge-credential");
-    holdgate_approval::service::who::Gateway { group: "edge".into(), credential }
 }

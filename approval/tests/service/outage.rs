@@ -27,7 +27,12 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{database, kill::Load, process::made, support::World};
+use crate::{
+    database,
+    kill::Load,
+    process::made,
+    support::{World, let_in},
+};
 
 /// The longest time until the service is well again after the server is.
 const RECOVERY: Duration = Duration::from_secs(15);
@@ -225,8 +230,9 @@ async fn a_database_host_that_vanishes_without_a_word_is_given_up() {
 
     wire.down.store(true, Ordering::SeqCst);
     let opens = world.ask(&["one"], "lost");
+    let edge = let_in("edge");
     let (lost, read) = tokio::join!(
-        timeout(Duration::from_secs(60), world.service.open_hold("edge", opens.clone())),
+        timeout(Duration::from_secs(60), world.service.open_hold(&edge, opens.clone())),
         // Whoever reads meanwhile gives up before.
         timeout(Duration::from_secs(1), all()),
     );

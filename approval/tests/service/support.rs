@@ -17,6 +17,7 @@ use holdgate_approval::{
         Service, Settings,
         credentials::{AddCredential, Kind},
         keys::Make,
+        who::Gateway,
     },
     store::{Command, Database, Statement, StoreError, Tx},
 };
@@ -48,6 +49,11 @@ pub struct World {
     pub people: Router,
     pub stop: watch::Sender<bool>,
     pub policy: PolicyRef,
+}
+
+/// A gateway of a group as the service knows it once its credential was looked at.
+pub fn let_in(group: &str) -> Gateway {
+    Gateway { group: group.to_owned(), credential: Hash::of(format!("{group}-credential").as_bytes()) }
 }
 
 pub struct Answer {

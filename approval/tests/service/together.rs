@@ -11,7 +11,7 @@ use holdgate_approval::{
 use holdgate_protocol::gateway::OpenHold;
 use serde_json::json;
 
-use crate::support::{Answer, World, attempt};
+use crate::support::{Answer, World, attempt, let_in};
 
 const MANY: usize = 32;
 
@@ -151,6 +151,6 @@ async fn a_group_that_is_suspended_meanwhile_opens_nothing() {
     let done = ann.post("/api/gateways/suspend", json!({"group": "edge", "reason": "it was stolen"})).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.text);
     // As a request whose credential was looked at before.
-    let refused = world.service.open_hold("edge", ask.clone()).await.unwrap_err();
-    assert_eq!(refused.to_string(), "this gateway group is suspended");
+    let refused = world.service.open_hold(&let_in("edge"), ask.clone()).await.unwrap_err();
+    assert_eq!(refused.to_string(), "the gateway's credential was retired, or its group suspended");
 }
