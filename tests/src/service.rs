@@ -183,7 +183,7 @@ fn directory() -> Value {
         json!({"id": id, "name": name, "links": [{"iss": ISSUER, "sub": id}], "eligibility": eligibility})
     };
     let people = [
-        ("alice", "Alice Archer", &["approver"][..]),
+        ("alice", "Alice Archer", &["approver", "holdgate-auditor"][..]),
         ("bob", "Bob Baker", &["lead"]),
         (OWNER, "Olivia Owens", &["approver", "lead"]),
     ];
