@@ -5,7 +5,10 @@ use std::{ffi::OsString, fs, path::Path};
 use clap::{ArgAction, Command, CommandFactory as _, FromArgMatches as _};
 use serde_json::{Map, Value};
 
-use crate::cli::{Arguments, CliError};
+use crate::{
+    cli::{Arguments, CliError},
+    yaml,
+};
 
 /// The largest file, in bytes.
 const MAX_FILE: u64 = 256 * 1024;
@@ -58,8 +61,7 @@ fn read(path: &Path) -> Result<Map<String, Value>, CliError> {
     }
     let text = fs::read_to_string(path);
     let text = text.map_err(|error| CliError::new(format!("`{shown}` cannot be read: {error}")))?;
-    serde_saphyr::from_str(&text)
-        .map_err(|error| CliError::new(format!("`{shown}` is not a list of settings: {error}")))
+    yaml::read(&text).map_err(|error| CliError::new(format!("`{shown}` is not a list of settings: {error}")))
 }
 
 /// The same command, whose options have these values unless they are given.

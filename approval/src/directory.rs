@@ -17,6 +17,7 @@ use crate::{
     },
     service::{accounts::check_hash, change::grant_data},
     store::{Command, StoreError, Tx, ledger::Event, people::Person},
+    yaml,
 };
 
 /// The file as it is written.
@@ -103,8 +104,7 @@ impl Directory {
     }
 
     pub fn parse(text: &str) -> Result<Self, DirectoryError> {
-        let file: File = serde_saphyr::from_str(text)
-            .map_err(|error| DirectoryError::Yaml(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let file: File = yaml::read(text).map_err(DirectoryError::Yaml)?;
         if file.format != 1 {
             return Err(DirectoryError::Format(file.format));
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use tokio::sync::Notify;
 
 use super::{EVENTS, matches};
+use crate::yaml;
 
 /// The most hooks in one file; each has a task of its own.
 const MAX_HOOKS: usize = 32;
@@ -115,7 +116,7 @@ impl Hooks {
 
     /// The same from a text, with something that looks up variables of the environment.
     pub fn parse(text: &str, console: &str, variable: impl Fn(&str) -> Option<String>) -> Result<Self, HooksError> {
-        let file: File = serde_saphyr::from_str(text).map_err(|error| HooksError(error.to_string()))?;
+        let file: File = yaml::read(text).map_err(HooksError)?;
         let console = console_url(console)?;
         if file.hooks.len() > MAX_HOOKS {
             return wrong(format!("{} hooks are too many; name at most {MAX_HOOKS}", file.hooks.len()));
@@ -164,9 +165,12 @@ fn hook(
     if raw.id.is_empty() || raw.id.len() > 64 || !raw.id.chars().all(sound) {
         return wrong("an id has 1 to 64 letters, digits, `.`, `_`, `-`");
     }
-    let look = |name: &str| variable(name).ok_or_else(|| HooksError(format!("the environment has no `{name}`")));
+    let look = |name: &str| {
+        variable(name).ok_or_else(|| HooksError(format!("the environment has no `{}`", without_secret(name))))
+    };
     let file = |path: &str| {
-        let text = fs::read_to_string(path).map_err(|error| HooksError(format!("`{path}` cannot be read: {error}")));
+        let shown = without_secret(path);
+        let text = fs::read_to_string(path).map_err(|error| HooksError(format!("`{shown}` cannot be read: {error}")));
         Ok::<_, HooksError>(text?.trim().to_owned())
     };
     let url = match (&raw.url, &raw.url_env, &raw.url_file) {
@@ -222,6 +226,11 @@ fn address(text: &str, hosts: &BTreeSet<String>) -> Result<Uri, HooksError> {
         return wrong(format!("the host `{host}` is not listed in `hosts`"));
     }
     Ok(uri)
+}
+
+/// The name of a variable or file; what is no name is the secret itself, at the wrong place.
+fn without_secret(name: &str) -> &str {
+    if name.starts_with("whsec_") || name.contains("://") { "..." } else { name }
 }
 
 /// A host in lower case, without the brackets of an IPv6 address and the dot at its end.
@@ -284,6 +293,26 @@ mod tests {
         assert!(a.wants("hold.opened", Some(["iam-roles"])) && !a.wants("hold.opened", Some(["pay"])));
         assert!(!a.wants("agent.suspended", None::<[&str; 0]>) && chat.wants("agent.suspended", None::<[&str; 0]>));
         assert_eq!(chat.format, Format::Slack);
+    }
+
+    #[test]
+    fn a_mistake_shows_nothing_that_is_secret() {
+        let url = "https://hooks.slack.com/services/T0/B0/verysecret";
+        for text in [
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url: '{url}', secrets_env: S}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url: ['{url}'], secret_env: S}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url: '{url}', secret_env: {SECRET}}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url: '{url}', secret_file: {SECRET}}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url_env: '{url}', secret_env: S}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url_file: '{url}', secret_env: S}}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - '{url}'"),
+            format!("hosts: ['*.slack.com']\nhooks: {url}"),
+            format!("hosts: ['*.slack.com']\nhooks:\n  - {{id: a, url: '{url}', secret_env: S"),
+            format!("hosts: ['*.slack.com']\nhooks:\n\t- url: {url}"),
+        ] {
+            let error = read(&text).map(|_| ()).unwrap_err();
+            assert!(!error.is_empty() && !error.contains("verysecret") && !error.contains("MDEy"), "{text}: {error}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use openidconnect::{ClientId, ClientSecret, RedirectUrl};
 use serde::Deserialize;
 
 use super::url;
+use crate::yaml;
 
 /// The path to which the provider sends browsers back.
 const CALLBACK: &str = "/signin/oidc/callback";
@@ -84,8 +85,7 @@ impl Config {
 
     /// Reads a text; a relative `client_secret_file` lies in `folder`.
     pub fn parse(text: &str, folder: &Path) -> Result<Self, ConfigError> {
-        let file: File = serde_saphyr::from_str(text)
-            .map_err(|error| ConfigError::Yaml(error.to_string().lines().next().unwrap_or_default().to_owned()))?;
+        let file: File = yaml::read(text).map_err(ConfigError::Yaml)?;
         if file.format != 1 {
             return Err(ConfigError::Format(file.format));
         }
