@@ -13,6 +13,7 @@ use std::{
 
 use holdgate_approval::{
     clock::SetClock,
+    domain::DecidedBy,
     keys::ServiceKeys,
     sealing::DataKeys,
     service::{Service, Settings, keys::Make},
@@ -122,24 +123,37 @@ impl Command for Append {
 
     async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
         for number in self.first..self.first + self.count {
+            // First, who may approve.
+            if number < 4 {
+                let data = json!({"id": format!("e{number}"), "person": "alice", "role": "iam"});
+                let kind = "eligibility.granted";
+                tx.record(Event { time: NOW, kind, hold: None, decided_by: None, data })?;
+                continue;
+            }
             let hold = format!("{:032x}", number / 4);
             let hash = format!("sha-256:{:064x}", number);
-            let (kind, data) = match number % 4 {
+            let (kind, decided_by, data) = match number % 4 {
                 0 => (
                     "hold.opened",
+                    Some(DecidedBy::Policy),
                     json!({"group": "edge", "agent": {"iss": "https://idp.example", "sub": "bot", "act": [], "owner": "olivia"},
-                        "digest": hash, "requirement": hash, "captured": hash, "rules": [{"id": "one", "hash": hash}],
+                        "request": hash, "requirement": hash, "factors": [{"role": "iam", "approvals": 1}], "captured": hash, "rules": [{"id": "one", "hash": hash}],
                         "policy": {"id": "guard", "rev": hash, "serial": 1}, "decide_by": NOW + 1800}),
                 ),
                 1 => (
                     "hold.approved",
+                    Some(DecidedBy::Human),
                     json!({"person": "alice", "verdict": "approve", "role": "iam", "reason": "looked at it",
-                        "factors": [["alice", "iam"]], "signed_in_at": NOW}),
+                        "factors": [{"role": "iam", "person": "alice", "escalated": false}], "signed_in_at": NOW}),
                 ),
-                2 => ("hold.used", json!({"attempt": "AAAAAAAAAAAAAAAAAAAAAA"})),
-                _ => ("hold.outcome", json!({"attempt": "AAAAAAAAAAAAAAAAAAAAAA", "forwarded": true, "status": 200})),
+                2 => ("hold.used", Some(DecidedBy::Human), json!({"attempt": "AAAAAAAAAAAAAAAAAAAAAA"})),
+                _ => (
+                    "hold.outcome",
+                    None,
+                    json!({"attempt": "AAAAAAAAAAAAAAAAAAAAAA", "forwarded": true, "status": 200}),
+                ),
             };
-            tx.record(Event { time: NOW, kind, hold: Some(&hold), decided_by: None, data })?;
+            tx.record(Event { time: NOW, kind, hold: Some(&hold), decided_by, data })?;
         }
         Ok(())
     }

@@ -214,6 +214,7 @@ impl Command for Open {
         let terms = &hold.terms;
         let told = json!({
             "group": terms.group, "agent": terms.agent, "request": request, "requirement": hash,
+            "factors": terms.requirement.factors,
             "rules": terms.rules, "policy": terms.policy, "decide_by": hold.expires_at(), "captured": captured,
         });
         let (id, by) = (Some(terms.id.as_str()), Some(DecidedBy::Policy));

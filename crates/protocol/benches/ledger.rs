@@ -17,18 +17,23 @@ fn main() {
     divan::main();
 }
 
-/// An entry as the service writes them: four of them are the course of a hold.
+/// An entry as the service writes them: four of them are the course of a hold. The first four tell who may approve.
 fn leaf(seq: u64) -> String {
+    if seq <= 4 {
+        let data = format!(r#"{{"id":"e{seq}","person":"alice","role":"payments-lead"}}"#);
+        let kind = "eligibility.granted";
+        return Entry { seq, time: 1_790_000_000, kind, hold: None, decided_by: None, data: &data }.to_leaf();
+    }
     let (kind, decided_by, data) = match seq % 4 {
         1 => (
             "hold.opened",
             "policy",
-            r#"{"agent":{"act":[],"iss":"https://idp.example.com","owner":"group/payments","sub":"billing-agent"},"captured":"sha-256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","deadline":1790001800,"digest":"sha-256:6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d","group":"edge","policy":{"id":"payments","rev":"sha-256:fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125","serial":7},"requirement":"sha-256:aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77","rules":[{"hash":"sha-256:d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7","id":"payments.refund"}]}"#,
+            r#"{"agent":{"act":[],"iss":"https://idp.example.com","owner":"group/payments","sub":"billing-agent"},"captured":"sha-256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855","decide_by":1791001800,"factors":[{"approvals":1,"role":"payments-lead"}],"group":"edge","policy":{"id":"payments","rev":"sha-256:fac54203e7cc696cf0dfcb42c92a1d9dbaf70ad9e621f4bd8d98662f00e3c125","serial":7},"request":"sha-256:6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d","requirement":"sha-256:aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77","rules":[{"hash":"sha-256:d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7","id":"payments.refund"}]}"#,
         ),
         2 => (
             "hold.approved",
             "human",
-            r#"{"deadline":1790002400,"decision":{"person":"alice","reason":"checked with the customer","role":"payments-lead","signed_in_at":1789999000,"verdict":"approve"}}"#,
+            r#"{"code":null,"escalated":false,"factors":[{"escalated":false,"person":"alice","role":"payments-lead"}],"person":"alice","reason":"checked with the customer","role":"payments-lead","signed_in_at":1789999000,"verdict":"approve"}"#,
         ),
         3 => ("hold.used", "human", r#"{"attempt":"AAAAAAAAAAAAAAAAAAAAAA","jti":"BBBBBBBBBBBBBBBBBBBBBB"}"#),
         _ => ("hold.outcome", "human", r#"{"attempt":"AAAAAAAAAAAAAAAAAAAAAA","forwarded":true,"status":200}"#),

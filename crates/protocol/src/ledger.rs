@@ -14,6 +14,7 @@
 mod finding;
 mod holds;
 mod numbers;
+mod people;
 mod tree;
 mod verify;
 

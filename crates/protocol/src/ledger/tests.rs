@@ -20,12 +20,17 @@ fn keys() -> Keys {
 fn leaves() -> Vec<String> {
     type Row = (&'static str, Option<&'static str>, Option<&'static str>, &'static str);
     let entries: [Row; 10] = [
-        ("policy.published", None, None, r#"{"serial":1}"#),
+        ("eligibility.granted", None, None, r#"{"id":"e1","person":"alice","role":"iam"}"#),
         ("hold.opened", Some("h1"), Some("policy"), r#"{"text":"é\u001f"}"#),
-        ("hold.approved", Some("h1"), Some("human"), r#"{"person":"alice"}"#),
+        ("hold.approved", Some("h1"), Some("human"), r#"{"person":"alice","role":"iam","verdict":"approve"}"#),
         ("hold.used", Some("h1"), Some("human"), "{}"),
         ("hold.opened", Some("h2"), Some("policy"), "{}"),
-        ("hold.denied", Some("h2"), Some("human"), r#"{"person":"bob"}"#),
+        (
+            "hold.denied",
+            Some("h2"),
+            Some("human"),
+            r#"{"person":"alice","reason":"bob","role":"iam","verdict":"deny"}"#,
+        ),
         ("hold.opened", Some("h3"), Some("policy"), "{}"),
         ("correction", None, None, r#"{"corrects":6,"reason":"wrong_reason","text":"x"}"#),
         ("audit.batch", None, None, r#"{"records":3}"#),
@@ -436,30 +441,130 @@ fn what_a_retired_key_signed_counts_below_what_a_key_in_force_signs() {
     assert_eq!(kinds(report), [FindingKind::Rewritten]);
 }
 
+/// What is found in a ledger of these entries of hold `h`, each with kind, `decided_by` and data, which is signed as it is; alice and bob
+/// have a role, and entries are counted from 4.
+fn told(entries: &[(&str, &str, &str)]) -> String {
+    let granted = |id: &str, person: &str| format!(r#"{{"id":"{id}","person":"{person}","role":"iam"}}"#);
+    let mut all = vec![
+        ("eligibility.granted", "", granted("e1", "alice")),
+        ("eligibility.granted", "", granted("e2", "bob")),
+        ("test", "", "{}".to_owned()),
+    ];
+    all.extend(entries.iter().map(|(kind, by, data)| (*kind, *by, (*data).to_owned())));
+    let leaf = |(at, (kind, by, data)): (usize, &(&str, &str, String))| {
+        let decided_by = Some(*by).filter(|by| !by.is_empty());
+        Entry { seq: at as u64 + 1, time: 1000 + at as u64, kind, hold: Some("h"), decided_by, data }.to_leaf()
+    };
+    let leaves: Vec<String> = all.iter().enumerate().map(leaf).collect();
+    let report = check(&export_of(&leaves, &key(1), &[leaves.len()]), vec![]);
+    assert!(report.findings.iter().all(|found| found.kind == FindingKind::Course), "{report:?}");
+    report.findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("; ")
+}
+
+const OPENED: (&str, &str, &str) =
+    ("hold.opened", "policy", r#"{"decide_by":2000,"factors":[{"approvals":1,"role":"iam"}]}"#);
+const APPROVED: (&str, &str, &str) = (
+    "hold.approved",
+    "human",
+    r#"{"factors":[{"person":"alice","role":"iam"}],"person":"alice","role":"iam","verdict":"approve"}"#,
+);
+const USED: (&str, &str, &str) = ("hold.used", "human", "{}");
+const DENIED: (&str, &str, &str) = ("hold.denied", "human", r#"{"person":"bob","role":"iam","verdict":"deny"}"#);
+
+fn of(seq: u64, kind: &str, problem: &str) -> String {
+    format!("entry {seq} is `{kind}` of hold `h`, which {problem}")
+}
+
 #[test]
 fn a_course_that_no_hold_can_take_is_found_though_it_is_signed() {
-    let told = |kinds: &[(&str, &str)]| {
-        let leaf = |(at, (kind, data)): (usize, &(&str, &str))| {
-            Entry { seq: at as u64 + 1, time: 0, kind, hold: Some("h"), decided_by: None, data }.to_leaf()
-        };
-        let leaves: Vec<String> = kinds.iter().enumerate().map(leaf).collect();
-        let report = check(&export_of(&leaves, &key(1), &[leaves.len()]), vec![]);
-        assert!(report.findings.iter().all(|found| found.kind == FindingKind::Course), "{report:?}");
-        report.findings.into_iter().map(|found| found.message).collect::<Vec<_>>().join("; ")
+    let outcome = ("hold.outcome", "", "{}");
+    assert_eq!(told(&[OPENED, APPROVED, USED, outcome]), "");
+    assert_eq!(told(&[OPENED, ("hold.expired", "timeout", "{}")]), "");
+    assert_eq!(told(&[OPENED, APPROVED, ("hold.cancelled", "human", "{}")]), "");
+    let once = of(7, "hold.used", "was used before; an approval is used once");
+    assert_eq!(told(&[OPENED, APPROVED, USED, USED]), once);
+    assert_eq!(told(&[OPENED, USED]), of(5, "hold.used", "was not approved"));
+    assert_eq!(told(&[APPROVED, USED]), of(4, "hold.approved", "was never opened"));
+    assert_eq!(told(&[OPENED, DENIED, APPROVED]), of(6, "hold.approved", "had ended before"));
+    assert_eq!(told(&[OPENED, APPROVED, APPROVED]), of(6, "hold.approved", "was approved before"));
+    assert_eq!(told(&[OPENED, OPENED]), of(5, "hold.opened", "was opened before"));
+    assert_eq!(told(&[OPENED, APPROVED, outcome]), of(6, "hold.outcome", "was not used"));
+    assert_eq!(
+        told(&[OPENED, DENIED, ("hold.outcome_unknown", "timeout", "{}")]),
+        of(6, "hold.outcome_unknown", "was not used")
+    );
+    assert_eq!(
+        told(&[OPENED, APPROVED, ("hold.reminded", "timeout", "{}")]),
+        of(6, "hold.reminded", "was approved before")
+    );
+    let corrects = told(&[OPENED, ("correction", "human", r#"{"corrects":5}"#)]);
+    assert_eq!(corrects, "entry 5 corrects entry 5, which is none before it");
+}
+
+#[test]
+fn a_decision_that_nobody_can_have_made_is_found_though_it_is_signed() {
+    let two = ("hold.opened", "policy", r#"{"decide_by":2000,"factors":[{"approvals":2,"role":"iam"}]}"#);
+    let approval = ("hold.approval", "human", r#"{"person":"bob","role":"iam","verdict":"approve"}"#);
+    let both = (
+        "hold.approved",
+        "human",
+        r#"{"factors":[{"person":"bob","role":"iam"},{"person":"alice","role":"iam"}],"person":"alice","role":"iam","verdict":"approve"}"#,
+    );
+    let withdrawn = ("hold.withdrawn", "human", r#"{"person":"bob"}"#);
+    assert_eq!(told(&[two, approval, both]), "");
+    assert_eq!(told(&[two, approval, withdrawn, approval, both]), "");
+    let somebody = of(5, "hold.approved", "somebody did not approve who is said to fill a factor, or fills two");
+    assert_eq!(told(&[two, both]), somebody);
+    assert_eq!(told(&[two, approval, withdrawn, both]), somebody.replace("entry 5", "entry 7"));
+    assert_eq!(told(&[two, withdrawn]), of(5, "hold.withdrawn", "this person had not approved"));
+    assert_eq!(told(&[two, APPROVED]), of(5, "hold.approved", "was not approved by as many as it needs"));
+    let twice = (
+        "hold.approved",
+        "human",
+        r#"{"factors":[{"person":"alice","role":"iam"},{"person":"alice","role":"iam"}],"person":"alice","role":"iam","verdict":"approve"}"#,
+    );
+    assert_eq!(told(&[two, twice]), somebody);
+
+    // By nobody, by somebody who may not, or by what decides on nothing of the kind.
+    let nobody = told(&[OPENED, ("hold.approved", "human", "{}")]);
+    assert!(nobody.contains("nobody is named to have decided on so"), "{nobody}");
+    let denies = told(&[OPENED, ("hold.denied", "human", r#"{"person":"bob","role":"iam","verdict":"approve"}"#)]);
+    assert_eq!(denies, of(5, "hold.denied", "nobody is named to have decided on so"));
+    let role = "entry 5 is `hold.denied` by `bob`, who had not the role for it";
+    assert_eq!(told(&[OPENED, (DENIED.0, DENIED.1, r#"{"person":"bob","role":"sec","verdict":"deny"}"#)]), role);
+    let stranger = told(&[OPENED, (DENIED.0, DENIED.1, r#"{"person":"eve","role":"iam","verdict":"deny"}"#)]);
+    assert_eq!(stranger, role.replace("bob", "eve"));
+    for taken in
+        [("eligibility.ended", "", r#"{"id":"e2","person":"bob"}"#), ("person.suspended", "", r#"{"person":"bob"}"#)]
+    {
+        assert_eq!(told(&[OPENED, taken, DENIED]), role.replace("entry 5", "entry 6"));
+    }
+    let resumed = ("person.resumed", "", r#"{"person":"bob"}"#);
+    assert_eq!(told(&[OPENED, ("person.suspended", "", r#"{"person":"bob"}"#), resumed, DENIED]), "");
+    for (kind, data, by) in [
+        ("hold.approved", APPROVED.2, "timeout"),
+        ("hold.denied", DENIED.2, "policy"),
+        ("hold.expired", "{}", "human"),
+        ("hold.cancelled", "{}", "model"),
+    ] {
+        let problem = of(5, kind, "was not decided on by whom it is said to be");
+        assert_eq!(told(&[OPENED, (kind, by, data)]), problem);
+        assert_eq!(told(&[OPENED, (kind, "", data)]), problem);
+    }
+    let late = ("hold.opened", "policy", r#"{"decide_by":1004,"factors":[{"approvals":1,"role":"iam"}]}"#);
+    assert_eq!(told(&[late, APPROVED]), of(5, "hold.approved", "could not be decided on any more"));
+}
+
+#[test]
+fn times_that_go_back_are_found() {
+    let entry = |seq, time| Entry { seq, time, kind: "x", hold: None, decided_by: None, data: "{}" }.to_leaf();
+    let told = |times: &[u64]| {
+        let leaves: Vec<String> = times.iter().enumerate().map(|(at, time)| entry(at as u64 + 1, *time)).collect();
+        check(&export_of(&leaves, &key(1), &[leaves.len()]), vec![]).findings
     };
-    let (opened, approved, used) = (("hold.opened", "{}"), ("hold.approved", "{}"), ("hold.used", "{}"));
-    let (denied, approval, outcome) = (("hold.denied", "{}"), ("hold.approval", "{}"), ("hold.outcome", "{}"));
-    assert_eq!(told(&[opened, approval, approved, used, outcome]), "");
-    let of = |seq, kind, problem| format!("entry {seq} is `{kind}` of hold `h`, which {problem}");
-    let once = of(4, "hold.used", "was used before; an approval is used once");
-    assert_eq!(told(&[opened, approved, used, used]), once);
-    assert_eq!(told(&[opened, used]), of(2, "hold.used", "was not approved"));
-    assert_eq!(told(&[approved, used]), of(1, "hold.approved", "was never opened"));
-    assert_eq!(told(&[opened, denied, approved]), of(3, "hold.approved", "had ended before"));
-    assert_eq!(told(&[opened, approved, approved]), of(3, "hold.approved", "was approved before"));
-    assert_eq!(told(&[opened, opened]), of(2, "hold.opened", "was opened before"));
-    let corrects = told(&[opened, ("correction", r#"{"corrects":2}"#)]);
-    assert_eq!(corrects, "entry 2 corrects entry 2, which is none before it");
+    assert_eq!(told(&[1000, 700, 1000]), []);
+    let found = told(&[1000, 699, 1000]);
+    assert_eq!((found.len(), &*found[0].message), (1, "entry 2 was written 301 s before the one that it follows"));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use serde::Serialize;
 use super::{
     FORMAT, MAX_LINE,
     finding::{Finding, FindingKind, Findings, entries},
-    holds::Holds,
+    holds::{Holds, Said},
     numbers::{Numbers, Place},
+    people::People,
     tree::{Kept, Signer, Tree, are},
 };
 use crate::{
@@ -21,6 +22,10 @@ use crate::{
     jws::Keys,
     merkle::{Node, Proof, leaf_hash},
 };
+
+/// How far the time of an entry may lie before that of the one that it follows, in seconds: several instances write, and clocks are
+/// set right.
+const BACK: u64 = 300;
 
 /// What an export comes to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -66,6 +71,7 @@ pub struct Verifier<'k> {
     times: Option<(u64, u64)>,
     numbers: Numbers,
     holds: Holds,
+    people: People,
     tree: Tree,
     /// The highest number up to which a signed checkpoint of the file reaches.
     signed: Option<u64>,
@@ -127,6 +133,7 @@ impl<'k> Verifier<'k> {
             times: None,
             numbers: Numbers::default(),
             holds: Holds::default(),
+            people: People::default(),
             tree: Tree::new(kept),
             signed: None,
             wanted: None,
@@ -226,8 +233,13 @@ impl<'k> Verifier<'k> {
     }
 
     fn entry(&mut self, bytes: &[u8], value: &Json, told: Told) {
-        let (line, Told { seq, time, kind, hold, corrects }) = (self.line, told);
+        let (line, Told { seq, time, kind, hold, decided_by, corrects }) = (self.line, told);
         self.entries += 1;
+        if let Some((_, last)) = self.times.filter(|(_, last)| time.saturating_add(BACK) < *last) {
+            self.findings.add(FindingKind::Course, line, Some(seq), || {
+                format!("entry {seq} was written {} s before the one that it follows", last - time)
+            });
+        }
         self.times = Some((self.times.map_or(time, |(first, _)| first), time));
         if value.to_jcs() != bytes {
             self.findings.add(FindingKind::Line, line, Some(seq), || {
@@ -238,8 +250,12 @@ impl<'k> Verifier<'k> {
         if place == Place::Again {
             return;
         }
-        if let Some(hold) = hold {
-            self.holds.take(&kind, &hold, line, seq, &mut self.findings);
+        if let Some(data) = value.member(&["data"]) {
+            self.people.take(&kind, data, line, seq, &mut self.findings);
+            if let Some(hold) = &hold {
+                let said = Said { kind: &kind, hold, decided_by: decided_by.as_deref(), time, data };
+                self.holds.take(said, line, seq, &mut self.findings);
+            }
         }
         if corrects.is_some_and(|corrects| corrects == 0 || corrects >= seq) {
             self.findings.add(FindingKind::Course, line, Some(seq), || {
@@ -383,6 +399,7 @@ struct Told {
     time: u64,
     kind: String,
     hold: Option<String>,
+    decided_by: Option<String>,
     corrects: Option<u64>,
 }
 
@@ -394,13 +411,19 @@ impl json::FromJson for Told {
         // Both are there, be it as null.
         decided_by.json()?;
         hold.json()?;
-        decided_by.optional::<String>()?;
         let number = seq.whole()?;
         if number == 0 {
             return Err(seq.error("entries are counted from 1"));
         }
         let corrects = corrects.given().map(json::Place::whole).transpose()?;
-        Ok(Told { seq: number, time: time.whole()?, kind: kind.read()?, hold: hold.optional()?, corrects })
+        Ok(Told {
+            seq: number,
+            time: time.whole()?,
+            kind: kind.read()?,
+            hold: hold.optional()?,
+            decided_by: decided_by.optional()?,
+            corrects,
+        })
     }
 }
 
