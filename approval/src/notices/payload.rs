@@ -71,6 +71,9 @@ pub fn write(format: Format, body: &str) -> Result<String, serde_json::Error> {
     }
 }
 
+/// The longest text of a field that Slack takes, in characters, as it is sent.
+const MAX_FIELD: usize = 2000;
+
 /// A message for Slack's incoming webhooks.
 ///
 /// What an agent chose stands in `plain_text`, where nothing is markup; the one link is ours. `parse` and `link_names` keep
@@ -93,8 +96,13 @@ fn slack(payload: &Payload) -> Value {
         other => other,
     };
     let field = |name: &str, value: &str| {
-        let text: String = format!("{name}: {value}").chars().take(600).collect();
-        json!({"type": "plain_text", "text": escaped(&text), "emoji": false})
+        let text = format!("{name}: {value}");
+        let text = text.chars().scan(0, |length, c| {
+            let piece = escaped(c.encode_utf8(&mut [0; 4]));
+            *length += piece.chars().count();
+            (*length <= MAX_FIELD).then_some(piece)
+        });
+        json!({"type": "plain_text", "text": text.collect::<String>(), "emoji": false})
     };
     let mut fields = Vec::new();
     if let Some(hold) = &payload.hold {
@@ -163,6 +171,19 @@ mod tests {
         }
         assert_eq!(message["text"], "A request waits for approval");
         assert!(text.contains("&amp;lt;@U1&amp;gt;") && text.contains("\\\\u{202e}"), "{text}");
+    }
+
+    #[test]
+    fn a_text_that_grows_when_it_is_escaped_is_one_that_slack_takes() {
+        for c in ['&', '<', 'a', 'é'] {
+            let agent = Some(AgentPart { iss: "i".into(), sub: c.to_string().repeat(5000) });
+            let payload = Payload { event: "agent.suspended".into(), time: 1, hold: None, agent, link: "l".into() };
+            let text = write(Format::Slack, &serde_json::to_string(&payload).unwrap()).unwrap();
+            let message: Value = serde_json::from_str(&text).unwrap();
+            let field = message["blocks"][1]["fields"][0]["text"].as_str().unwrap();
+            assert!((1990..=2000).contains(&field.chars().count()), "{}", field.chars().count());
+            assert!(!field.contains('&') || field.ends_with(';'), "no escape is cut: {field}");
+        }
     }
 
     fn texts(value: &Value, found: &mut Vec<(String, String)>) {
