@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -31,6 +31,9 @@ use super::{
 
 /// How long one try may take in all.
 pub const TIME: Duration = Duration::from_secs(10);
+
+/// How long one address of a host may take: where it answers nothing, another one may.
+const ADDRESS: Duration = Duration::from_secs(3);
 
 /// A client that connects to listed hosts only.
 pub struct Client(legacy::Client<HttpsConnector<Guarded>, Full<Bytes>>);
@@ -145,25 +148,35 @@ impl tower::Service<Uri> for Guarded {
         Box::pin(async move {
             let host = plain_host(uri.host().unwrap_or_default());
             let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
-            let mut last = io::Error::other(format!("`{host}` has no address"));
-            for address in tokio::net::lookup_host((host.as_str(), port)).await? {
-                if !may_connect(&host, address.ip(), &hosts) {
-                    last =
-                        io::Error::other(format!("`{host}` leads to `{}`, which `hosts` does not allow", address.ip()));
-                    continue;
-                }
-                match TcpStream::connect(address).await {
-                    Ok(stream) => {
-                        // One request, whole: there is nothing to wait for.
-                        let _ = stream.set_nodelay(true);
-                        return Ok(TokioIo::new(stream));
-                    }
-                    Err(error) => last = error,
-                }
-            }
-            Err(last)
+            let addresses = tokio::net::lookup_host((host.as_str(), port)).await?;
+            connect(&host, addresses, &hosts).await.map(TokioIo::new)
         })
     }
+}
+
+/// Connects to the first address of a host that may be connected to and answers.
+async fn connect(
+    host: &str,
+    addresses: impl Iterator<Item = SocketAddr>,
+    hosts: &BTreeSet<String>,
+) -> io::Result<TcpStream> {
+    let mut last = io::Error::other(format!("`{host}` has no address"));
+    for address in addresses {
+        if !may_connect(host, address.ip(), hosts) {
+            last = io::Error::other(format!("`{host}` leads to `{}`, which `hosts` does not allow", address.ip()));
+            continue;
+        }
+        let late = |_| Err(io::ErrorKind::TimedOut.into());
+        match tokio::time::timeout(ADDRESS, TcpStream::connect(address)).await.unwrap_or_else(late) {
+            Ok(stream) => {
+                // One request, whole: there is nothing to wait for.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Whether an address may be connected to for a host.
@@ -178,7 +191,30 @@ fn may_connect(host: &str, address: IpAddr, hosts: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BTreeSet, Secret, may_connect, sign};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::{BTreeSet, Secret, connect, may_connect, sign};
+
+    /// A first address that swallows all packets leaves time for the next one.
+    #[tokio::test]
+    async fn a_host_is_reached_by_the_address_that_answers() {
+        // Nobody accepts there, and there is room for few who wait.
+        let full = TcpSocket::new_v4().unwrap();
+        full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let full = full.listen(1).unwrap();
+        let silent = full.local_addr().unwrap();
+        let mut waiting = Vec::new();
+        let short = std::time::Duration::from_millis(200);
+        while let Ok(stream) = tokio::time::timeout(short, TcpStream::connect(silent)).await {
+            waiting.push(stream.unwrap());
+        }
+        let well = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [silent, well.local_addr().unwrap()];
+        let hosts = BTreeSet::from(["127.0.0.1".to_owned()]);
+        let connecting = connect("127.0.0.1", addresses.into_iter(), &hosts);
+        let stream = tokio::time::timeout(super::TIME, connecting).await.expect("within one try").unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), addresses[1]);
+    }
 
     #[test]
     fn a_name_that_leads_to_this_network_is_not_followed() {
