@@ -70,14 +70,14 @@ pub struct NoticeParams {
     state: Option<Which>,
     limit: Option<u32>,
     /// What the page before gave as `next`.
-    after: Option<u64>,
+    after: Option<String>,
 }
 
 /// A page of notices.
 #[derive(Serialize)]
 pub struct NoticeList {
     items: Vec<Shown>,
-    next: Option<u64>,
+    next: Option<String>,
     /// All notices in this state.
     total: u64,
 }
@@ -96,11 +96,21 @@ pub async fn notices(
         Which::Failed => "failed",
     };
     let mut connection = app.service.store.read().await?;
-    let items = notices::list(&mut connection, state, ask.after.unwrap_or(i64::MAX as u64), limit).await?;
+    let after = match ask.after.as_deref().map(place) {
+        None => (u64::MAX, ""),
+        Some(place) => place.ok_or_else(|| Failure::bad_request("`after` is `next` of the page before"))?,
+    };
+    let items = notices::list(&mut connection, state, after, limit).await?;
     let total = notices::count(&mut connection, state).await?;
     let full = u32::try_from(items.len()).is_ok_and(|count| count >= limit);
-    let next = items.last().filter(|_| full).map(|last| last.entry);
+    let next = items.last().filter(|_| full).map(|last| format!("{}.{}", last.entry, last.hook));
     Ok(Json(NoticeList { items, next, total }))
+}
+
+/// The notice and the hook of a delivery.
+fn place(text: &str) -> Option<(u64, &str)> {
+    let (notice, hook) = text.split_once('.')?;
+    Some((notice.parse().ok()?, hook))
 }
 
 /// `GET /readyz`, on both listeners.

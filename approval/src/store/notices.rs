@@ -90,11 +90,18 @@ pub async fn count(connection: &mut Connection, state: &str) -> Result<u64, Stor
     connection.one("SELECT count(*) AS n FROM deliveries WHERE state = $1", values![state]).await?.int("n")
 }
 
-/// Deliveries in one state, the newest first.
-pub async fn list(connection: &mut Connection, state: &str, before: u64, limit: u32) -> Result<Vec<Shown>, StoreError> {
+/// Deliveries in one state, the newest first, those of one notice by hook; `after` is the notice and the hook of the one before.
+pub async fn list(
+    connection: &mut Connection,
+    state: &str,
+    after: (u64, &str),
+    limit: u32,
+) -> Result<Vec<Shown>, StoreError> {
     let sql = "SELECT n.entry, n.name, d.hook, n.event, n.hold, d.state, d.tries, n.made_at, d.due, d.error
-               FROM deliveries d JOIN notices n ON n.entry = d.notice WHERE d.state = $1 AND d.notice < $2
-               ORDER BY d.notice DESC, d.hook LIMIT $3";
+               FROM deliveries d JOIN notices n ON n.entry = d.notice
+               WHERE d.state = $1 AND d.notice <= $2 AND (d.notice < $2 OR d.hook > $3)
+               ORDER BY d.notice DESC, d.hook LIMIT $4";
+    let (notice, hook) = after;
     let shown = |row: &Row| {
         Ok(Shown {
             id: row.text("name")?,
@@ -109,7 +116,7 @@ pub async fn list(connection: &mut Connection, state: &str, before: u64, limit: 
             entry: row.int("entry")?,
         })
     };
-    connection.rows(sql, values![state, before, limit]).await?.iter().map(shown).collect()
+    connection.rows(sql, values![state, notice, hook, limit]).await?.iter().map(shown).collect()
 }
 
 impl Tx {

@@ -136,6 +136,29 @@ async fn a_notice_at_which_the_receiver_always_fails_holds_up_no_other_for_long(
 }
 
 #[tokio::test]
+async fn every_delivery_is_on_one_page() {
+    let world = World::new().await;
+    let receiver = Receiver::new([]).await;
+    let ids: Vec<String> = (0..5).map(|number| format!("hook.{number}")).collect();
+    let all: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), receiver.url.as_str())).collect();
+    let service = world.service.clone().with_notices(hooks(&all, ""));
+    for number in 0..2 {
+        world.held(&["one"], &format!("{number}")).await;
+    }
+    service.follow().await.unwrap();
+    let audra = world.sign_in("audra").await;
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = audra.get(&format!("/api/notices?state=pending&limit=3{after}")).await.json();
+        found.extend(page["items"].as_array().unwrap().iter().map(|item| (item["id"].to_string(), item["hook"].to_string())));
+        let Some(next) = page["next"].as_str() else { break };
+        after = format!("&after={next}");
+    }
+    assert_eq!((found.len(), found.iter().collect::<BTreeSet<_>>().len()), (10, 10), "{found:?}");
+    assert_eq!(audra.get("/api/notices?after=7").await.status, 400);
+}
+
+#[tokio::test]
 async fn a_long_outage_keeps_the_order_too() {
     let world = World::new().await;
     let receiver = Receiver::new((0..5).map(|_| Does::Answers(503))).await;
