@@ -5,7 +5,10 @@
 
 use std::fmt::Write as _;
 
-use holdgate_protocol::shown::{MAX_MARKS, is_mark, is_unseen, laid_out};
+use holdgate_protocol::{
+    json::MAX_DEPTH,
+    shown::{MAX_MARKS, is_mark, is_unseen, laid_out},
+};
 use jiff::Timestamp;
 
 /// The most bytes of a body that a page shows: all that a filter captures unless its `max_body` is raised, since it is approved
@@ -17,6 +20,15 @@ const MAX_LAID_OUT: usize = 2 * MAX_BODY;
 
 /// The most bytes of one header, path or reason that a page shows.
 const MAX_TEXT: usize = 8 * 1024;
+
+/// The most blanks of one kind in a row that are shown as they are; more of them push what follows out of sight.
+const MAX_RUN: usize = 8;
+
+/// The most spaces in a row where a line begins: the deepest indent of a JSON text that is laid out.
+const MAX_INDENT: usize = 2 * MAX_DEPTH;
+
+/// Of so many bytes one may be no text in a body that is shown as text all the same.
+const TEXT_PER_BYTE: usize = 8;
 
 /// How a count ends; the text itself cannot, since its `<` is escaped.
 const REST_END: &str = " bytes more</span>";
@@ -84,11 +96,12 @@ pub fn lines(text: &str) -> Html {
 pub struct BodyView {
     /// Ends with a count where not all is shown; [`Html::is_cut`] tells.
     pub html: Html,
-    /// `JSON`, `text` or `bytes`.
+    /// `JSON`, `text`, `bytes`, or text with some bytes in it that are none.
     pub form: &'static str,
 }
 
-/// A body: JSON is laid out anew (order, spelling and escapes stay as they are), other text as it is, the rest in hex.
+/// A body: JSON is laid out anew (order, spelling and escapes stay as they are), other text as it is, with `\x{..}` for few bytes that
+/// are none; the rest in hex.
 pub fn body(bytes: &[u8]) -> BodyView {
     match std::str::from_utf8(bytes) {
         Ok(text) if holdgate_protocol::Json::parse(bytes).is_ok() => {
@@ -100,8 +113,28 @@ pub fn body(bytes: &[u8]) -> BodyView {
             BodyView { html, form: "JSON" }
         }
         Ok(text) => BodyView { html: shown(text, MAX_BODY, true), form: "text" },
-        Err(_) => BodyView { html: hex(bytes), form: "bytes" },
+        Err(_) => match mostly_text(bytes) {
+            Some(html) => BodyView { html, form: "text, with bytes that are no UTF-8" },
+            None => BodyView { html: hex(bytes), form: "bytes" },
+        },
     }
+}
+
+/// Text in which few bytes are none.
+fn mostly_text(bytes: &[u8]) -> Option<Html> {
+    let controls = |text: &str| text.chars().filter(|c| c.is_control() && !c.is_ascii_whitespace()).count();
+    let strange = bytes.utf8_chunks().map(|chunk| chunk.invalid().len() + controls(chunk.valid()));
+    if bytes.len() > MAX_BODY || strange.sum::<usize>() * TEXT_PER_BYTE > bytes.len() {
+        return None;
+    }
+    let mut html = String::with_capacity(bytes.len() + 64);
+    for chunk in bytes.utf8_chunks() {
+        write_shown(&mut html, chunk.valid(), MAX_BODY, true);
+        for byte in chunk.invalid() {
+            let _ = write!(html, "<span class=\"escape\">\\x{{{byte:02x}}}</span>");
+        }
+    }
+    Some(Html(html))
 }
 
 fn hex(bytes: &[u8]) -> Html {
@@ -112,7 +145,13 @@ fn hex(bytes: &[u8]) -> Html {
         chunk.iter().for_each(|byte| {
             let _ = write!(html, " {byte:02x}");
         });
-        html.push('\n');
+        html.extend(std::iter::repeat_n(' ', 3 * (16 - chunk.len()) + 2));
+        html.push('|');
+        for byte in chunk {
+            let c = char::from(*byte);
+            write_escaped(&mut html, if c.is_ascii_graphic() || c == ' ' { c } else { '.' });
+        }
+        html.push_str("|\n");
     }
     count_rest(&mut html, bytes.len() - shown);
     Html(html)
@@ -120,28 +159,58 @@ fn hex(bytes: &[u8]) -> Html {
 
 fn shown(text: &str, limit: usize, many_lines: bool) -> Html {
     let mut html = String::with_capacity(text.len().min(limit) + 64);
-    let (mut done, mut marks) = (0, 0);
-    for c in text.chars() {
+    let done = write_shown(&mut html, text, limit, many_lines);
+    count_rest(&mut html, text.len() - done);
+    Html(html)
+}
+
+/// Writes text of at most `limit` bytes; says of how many it was.
+fn write_shown(html: &mut String, text: &str, limit: usize, many_lines: bool) -> usize {
+    let (mut done, mut marks, mut line_begins) = (0, 0, many_lines);
+    let mut characters = text.chars().peekable();
+    while let Some(c) = characters.next() {
         if done + c.len_utf8() > limit {
             break;
         }
         done += c.len_utf8();
         marks = if is_mark(c) { marks + 1 } else { 0 };
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            '\n' | '\t' if many_lines => html.push(c),
-            c if is_unseen(c) || marks > MAX_MARKS => {
-                let _ = write!(html, "<span class=\"escape\">\\u{{{:x}}}</span>", u32::from(c));
+        if matches!(c, ' ' | '\n' | '\t') {
+            let mut run = 1;
+            while done < limit && characters.next_if_eq(&c).is_some() {
+                (run, done) = (run + 1, done + 1);
             }
-            c => html.push(c),
+            let most = if c == ' ' && line_begins { MAX_INDENT } else { MAX_RUN };
+            let plain = c == ' ' || many_lines;
+            if run > most {
+                let (code, run) = (u32::from(c), grouped(run as u64));
+                let _ = write!(html, "<span class=\"escape\">\\u{{{code:x}}} × {run}</span>");
+            } else if plain {
+                html.extend(std::iter::repeat_n(c, run));
+            } else {
+                (0..run).for_each(|_| write_code(html, c));
+            }
+            line_begins = many_lines && c == '\n';
+            continue;
         }
+        line_begins = false;
+        if is_unseen(c) || marks > MAX_MARKS { write_code(html, c) } else { write_escaped(html, c) }
     }
-    count_rest(&mut html, text.len() - done);
-    Html(html)
+    done
+}
+
+fn write_code(html: &mut String, c: char) {
+    let _ = write!(html, "<span class=\"escape\">\\u{{{:x}}}</span>", u32::from(c));
+}
+
+fn write_escaped(html: &mut String, c: char) {
+    match c {
+        '&' => html.push_str("&amp;"),
+        '<' => html.push_str("&lt;"),
+        '>' => html.push_str("&gt;"),
+        '"' => html.push_str("&quot;"),
+        '\'' => html.push_str("&#39;"),
+        c => html.push(c),
+    }
 }
 
 fn count_rest(html: &mut String, bytes: usize) {
@@ -169,9 +238,16 @@ pub fn moment(seconds: u64) -> String {
     time.map_or_else(|| seconds.to_string(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
+/// Seconds after which something was not just now.
+const JUST_NOW: u64 = 5;
+
 /// How far a moment is from now: `in 12 min`, `3 h ago`.
 pub fn distance(moment: u64, now: u64) -> String {
-    if moment >= now { format!("in {}", span(moment - now)) } else { format!("{} ago", span(now - moment)) }
+    match now.checked_sub(moment) {
+        None => format!("in {}", span(moment - now)),
+        Some(0..JUST_NOW) => "just now".to_owned(),
+        Some(ago) => format!("{} ago", span(ago)),
+    }
 }
 
 /// A span of time in its two largest units.

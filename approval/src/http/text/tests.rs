@@ -32,6 +32,39 @@ fn unseen_characters_are_escaped_and_breaks_only_where_there_are_lines() {
 }
 
 #[test]
+fn blanks_that_would_push_text_out_of_sight_are_counted() {
+    let run = |text: &str| lines(text).to_string();
+    assert_eq!(
+        line(&format!("viewer{}admin", " ".repeat(3000))).as_str(),
+        "viewer<span class=\"escape\">\\u{20} × 3,000</span>admin"
+    );
+    assert_eq!(run("a        b"), "a        b");
+    assert_eq!(run(&format!("a{}b", "\n".repeat(40))), "a<span class=\"escape\">\\u{a} × 40</span>b");
+    assert_eq!(run(&format!("a\n{}b", " ".repeat(128))), format!("a\n{}b", " ".repeat(128)));
+    assert!(run(&format!("a\n{}b", " ".repeat(129))).contains("\\u{20} × 129"));
+    assert!(line(&"\t".repeat(9)).as_str().contains("\\u{9} × 9"));
+    // However deep it is, JSON keeps its indents.
+    let deep = format!("{}1{}", "[".repeat(60), "]".repeat(60));
+    assert!(!body(deep.as_bytes()).html.as_str().contains("escape"));
+    assert_eq!(shown(&" ".repeat(50), 20, false).as_str().matches("× 20").count(), 1, "and what is left is counted");
+}
+
+#[test]
+fn a_byte_that_is_no_text_does_not_hide_the_text_around_it() {
+    let form = body(b"name=M\xfcller&grant=admin&note=<b>");
+    assert_eq!(form.form, "text, with bytes that are no UTF-8");
+    assert_eq!(
+        form.html.as_str(),
+        "name=M<span class=\"escape\">\\x{fc}</span>ller&amp;grant=admin&amp;note=&lt;b&gt;"
+    );
+    let bytes = body(b"\xff\xfe\x00<admin>\x80\x81 end.");
+    assert_eq!(bytes.form, "bytes");
+    let row = bytes.html.as_str();
+    assert!(row.starts_with("00000000  ff fe 00 3c 61") && row.contains("|...&lt;admin&gt;.. end|\n"), "{row}");
+    assert!(row.ends_with("00000010  2e                                               |.|\n"), "{row}");
+}
+
+#[test]
 fn marks_that_pile_up_are_escaped() {
     assert_eq!(line("e\u{301}\u{323}").as_str(), "e\u{301}\u{323}");
     let piled = line("e\u{301}\u{323}\u{302}\u{303}x").to_string();
@@ -56,6 +89,7 @@ fn times_are_told_in_two_units() {
     );
     assert_eq!(distance(100, 40), "in 1 min");
     assert_eq!(distance(40, 100), "1 min ago");
+    assert_eq!([distance(40, 40), distance(40, 44), distance(40, 45)], ["just now", "just now", "5 s ago"]);
     assert_eq!(moment(1_790_000_000), "2026-09-21 14:13:20 UTC");
     assert_eq!([grouped(7), grouped(1_000), grouped(1_234_567)], ["7", "1,000", "1,234,567"]);
 }
