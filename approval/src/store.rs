@@ -23,6 +23,7 @@ pub mod people;
 pub mod policy;
 mod postgres;
 pub mod quotas;
+pub mod seen;
 mod sql;
 mod sqlite;
 mod tail;

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use holdgate_protocol::{Escalation, Requirement};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Accountability, Approval};
 
 /// A factor that a person fills.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filled {
     pub role: String,
     pub person: String,

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use holdgate_protocol::Requirement;
 use serde::{Deserialize, Serialize};
 
-use super::{Approved, Filled, Pending, Unfit, assignment::Needed};
+use super::{
+    Approved, Filled, Pending, Unfit,
+    assignment::{Assignment, Needed},
+};
 
 /// A person who wants to decide, with what counts at this moment for the hold.
 #[derive(Clone, Debug)]
@@ -147,13 +150,8 @@ pub fn decide(pending: Pending, case: &Case<'_>, reviewer: &Reviewer, ballot: Ba
     if let Some(why) = &case.accountable.unknown {
         return Err(Refusal::OwnerUnknown(why.clone()));
     }
-    let (given, now) = (reviewer.roles.clone(), reviewer.roles.clone());
-    let own = Approval { person: reviewer.person.clone(), at: case.now, given, now };
-    let mut assignment = case.needed().assign(case.approvals.iter().chain([&own]));
-    if assignment.is_met() && assignment.of(&own.person).is_none() {
-        // Others fill every factor again whose authority had ended in between, and nobody said so until now.
-        assignment = case.needed().assign([&own].into_iter().chain(case.approvals));
-    }
+    let own = case.approval_of(reviewer);
+    let assignment = case.with(&own);
     let by = assignment.of(&own.person).ok_or(Refusal::FactorsMet)?;
     if !assignment.is_met() {
         return Ok(Ruling::Counted { pending, by });
@@ -194,6 +192,32 @@ impl<'a> Case<'a> {
     /// What is still missing: role and number.
     pub fn missing(&self) -> Vec<(String, u32)> {
         self.needed().assign(self.approvals).missing()
+    }
+
+    /// Who stands for which factor.
+    pub fn filled(&self) -> Vec<Filled> {
+        self.needed().assign(self.approvals).filled().collect()
+    }
+
+    /// The factor that an approval of this reviewer would count for now.
+    pub fn would_fill(&self, reviewer: &Reviewer) -> Result<Filled, Refusal> {
+        let own = self.approval_of(reviewer);
+        self.with(&own).of(&own.person).ok_or(Refusal::FactorsMet)
+    }
+
+    fn approval_of(&self, reviewer: &Reviewer) -> Approval {
+        let (given, now) = (reviewer.roles.clone(), reviewer.roles.clone());
+        Approval { person: reviewer.person.clone(), at: self.now, given, now }
+    }
+
+    /// The approvals so far with one more.
+    fn with<'b>(&'b self, own: &'b Approval) -> Assignment<'b> {
+        let assignment = self.needed().assign(self.approvals.iter().chain([own]));
+        if assignment.is_met() && assignment.of(&own.person).is_none() {
+            // Others fill every factor again whose authority had ended in between, and nobody said so until now.
+            return self.needed().assign([own].into_iter().chain(self.approvals));
+        }
+        assignment
     }
 
     fn check_sign_in(&self, reviewer: &Reviewer) -> Result<(), Refusal> {

@@ -68,6 +68,7 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
+        let kept = self.clone();
         let Failure { status, error, detail, retry_after, limit } = self;
         let problem = Problem {
             kind: format!("urn:holdgate:problem:{error}"),
@@ -87,6 +88,8 @@ impl IntoResponse for Failure {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For whoever shows it to a person.
+        response.extensions_mut().insert(kept);
         response
     }
 }

@@ -1,61 +1,76 @@
 //! The reviewers' console: pages that work without a script.
 
 mod figures;
+mod hold;
+mod list;
 mod views;
-
-use std::sync::Arc;
 
 use askama::Template;
 use axum::{
-    extract::{FromRequestParts, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
+    extract::{FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header, request::Parts},
+    middleware::Next,
     response::{Html, IntoResponse, Redirect, Response},
 };
-use holdgate_protocol::gateway::HoldState;
 
 use super::{
     App,
     error::Failure,
-    extract::{FormFields, Name, Params},
-    people::{ListParams, check_count, place},
+    extract::{FormFields, Params},
     session::{self, SignedIn},
 };
-use crate::{
-    domain::{Stage, Verdict},
-    random,
-    service::{
-        decide::{DecideError, Item, check_reason},
-        who::Who,
-    },
-};
+use crate::{domain::Verdict, random, service::who::Who};
 pub use figures::figures;
-use views::{ErrorPage, FailedSignInPage, HoldPage, ListPage, RefusedPage, SignInPage, SignedInPage};
-
-/// Holds on one page of the list.
-const PAGE: u32 = 50;
-
-/// The most holds on one page, where the reader asks for more.
-const MAX_PAGE: u32 = 500;
+pub use hold::{decide, detail, revoke, withdraw};
+pub use list::{decide_many, list};
+use views::{ErrorPage, FailedSignInPage, SignInPage, SignedInPage};
 
 /// A failure as a page.
-pub struct PageFailure(Failure);
+pub struct PageFailure {
+    failure: Failure,
+    /// Where a person goes on after the sign-in that is needed.
+    next: String,
+}
 
 impl<E: Into<Failure>> From<E> for PageFailure {
     fn from(error: E) -> Self {
-        PageFailure(error.into())
+        PageFailure { failure: error.into(), next: String::new() }
+    }
+}
+
+impl PageFailure {
+    /// The way to the sign-in page, and from there on.
+    fn sign_in(next: &str) -> Self {
+        PageFailure { failure: Failure::unauthorized("sign in first"), next: next.to_owned() }
     }
 }
 
 impl IntoResponse for PageFailure {
     fn into_response(self) -> Response {
-        let Failure { status, detail, .. } = self.0;
+        let Failure { status, detail, .. } = self.failure;
         if status == StatusCode::UNAUTHORIZED {
-            return Redirect::to("/signin").into_response();
+            return Redirect::to(&sign_in_path(&self.next)).into_response();
         }
         let page =
             ErrorPage { title: status.canonical_reason().unwrap_or("Error"), detail: super::text::line(&detail) };
         render(status, &page)
     }
+}
+
+/// Shows what was refused as a page to browsers that ask for one, also where no handler of a page was reached.
+pub async fn shown_failures(request: Request, next: Next) -> Response {
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
+    let browses = request.headers().get_all(header::ACCEPT).iter().any(accepts);
+    let is_page = browses && !request.uri().path().starts_with("/api/");
+    let response = next.run(request).await;
+    let Some(failure) = response.extensions().get::<Failure>().filter(|_| is_page) else { return response };
+    let mut page = PageFailure::from(failure.clone()).into_response();
+    for name in [header::RETRY_AFTER, header::ALLOW] {
+        if let Some(value) = response.headers().get(&name) {
+            page.headers_mut().insert(name, value.clone());
+        }
+    }
+    page
 }
 
 /// The page of a sign-in at the provider that led to nobody, with the way to try again.
@@ -88,12 +103,17 @@ impl FromRequestParts<App> for Visitor {
         match SignedIn::by_cookie(&parts.headers, app).await {
             Ok(signed) => Ok(Visitor(signed)),
             Err(failure) if failure.status == StatusCode::UNAUTHORIZED => {
-                let next = if parts.method == axum::http::Method::GET { parts.uri.path() } else { "/holds" };
-                Err(Redirect::to(&sign_in_path(next)).into_response())
+                Err(Redirect::to(&sign_in_path(page_of(parts.uri.path()))).into_response())
             }
-            Err(failure) => Err(PageFailure(failure).into_response()),
+            Err(failure) => Err(PageFailure::from(failure).into_response()),
         }
     }
+}
+
+/// The page that has the form which goes to a path; the page itself where it is one.
+fn page_of(path: &str) -> &str {
+    let form = ["/decisions", "/revoke", "/withdraw"].into_iter().find_map(|form| path.strip_suffix(form));
+    form.unwrap_or(path)
 }
 
 fn sign_in_path(next: &str) -> String {
@@ -103,7 +123,7 @@ fn sign_in_path(next: &str) -> String {
 /// Whether a path is one of the console's own pages, so that a link cannot lead a person elsewhere after the sign-in.
 pub(super) fn own_page(path: &str) -> bool {
     let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
-    plain && (path == "/holds" || path == "/figures" || path.starts_with("/holds/")) && path.len() < 80
+    plain && (matches!(path, "/holds" | "/figures") || path.starts_with("/holds/")) && path.len() < 80
 }
 
 /// `GET /`
@@ -212,44 +232,7 @@ pub async fn sign_out(
     Ok(response)
 }
 
-/// `GET /holds`
-pub async fn list(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    Params(ask): Params<ListParams>,
-) -> Result<Response, PageFailure> {
-    let state = ask.state.unwrap_or(HoldState::Pending);
-    let limit = ask.limit.unwrap_or(PAGE).clamp(1, MAX_PAGE);
-    let after = ask.after.as_deref().map(|after| place(&app, after)).transpose()?;
-    let list = app.service.list(&signed.session, state, &ask.filter(), after.as_ref(), limit).await?;
-    let next = list.next.as_ref().map(|next| app.service.cursor(next)).transpose().map_err(Failure::from)?;
-    let page = ListPage::new(&signed, state, list.lines, list.total, app.service.now());
-    let page = page.paged(after.is_some(), next, limit);
-    Ok(render(StatusCode::OK, &page))
-}
-
-/// `GET /holds/{id}`
-pub async fn detail(Visitor(signed): Visitor, State(app): State<App>, Name(id): Name) -> Result<Response, PageFailure> {
-    hold_page(&app, &signed, &id, StatusCode::OK, None, "").await
-}
-
-async fn hold_page(
-    app: &App,
-    signed: &SignedIn,
-    id: &str,
-    status: StatusCode,
-    problem: Option<String>,
-    reason: &str,
-) -> Result<Response, PageFailure> {
-    let detail = app.service.detail(id, &signed.session).await?;
-    let detail = detail.ok_or_else(|| Failure::not_found("there is no such hold"))?;
-    if matches!(detail.hold.stage, Stage::Pending(_)) {
-        app.service.note_view(id, &signed.session.person.id).await;
-    }
-    let page = HoldPage::new(signed, detail, app.service.now()).with_problem(problem, reason);
-    Ok(render(status, &page))
-}
-
+/// What a form wants to decide.
 fn verdict(form: &FormFields) -> Result<Verdict, Failure> {
     match form.text("verdict") {
         "approve" => Ok(Verdict::Approve),
@@ -258,94 +241,7 @@ fn verdict(form: &FormFields) -> Result<Verdict, Failure> {
     }
 }
 
-fn code(form: &FormFields) -> Option<Arc<str>> {
-    Some(form.text("code")).filter(|code| !code.is_empty()).map(Arc::from)
-}
-
-/// `POST /holds/{id}/decisions`
-pub async fn decide(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    Name(id): Name,
-    form: FormFields,
-) -> Result<Response, PageFailure> {
-    signed.check_csrf(form.text("csrf"))?;
-    let (reason, code) = (form.text("reason").into(), code(&form));
-    let item = Item { hold: id.clone(), verdict: verdict(&form)?, reason, code, digest: None };
-    let mut answers = app.service.decide(&signed.who, vec![item]).await?;
-    match answers.pop() {
-        Some(Err(error)) => refused(&app, &signed, &id, error, form.text("reason")).await,
-        _ => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
-    }
-}
-
-/// `POST /holds/{id}/revoke`
-pub async fn revoke(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    Name(id): Name,
-    form: FormFields,
-) -> Result<Response, PageFailure> {
-    signed.check_csrf(form.text("csrf"))?;
-    match app.service.revoke(&signed.who, &id, form.text("reason")).await {
-        Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
-        Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
-    }
-}
-
-/// `POST /holds/{id}/withdraw`
-pub async fn withdraw(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    Name(id): Name,
-    form: FormFields,
-) -> Result<Response, PageFailure> {
-    signed.check_csrf(form.text("csrf"))?;
-    match app.service.withdraw(&signed.who, &id, form.text("reason")).await {
-        Err(error) => refused(&app, &signed, &id, error, form.text("reason")).await,
-        Ok(_) => Ok(Redirect::to(&format!("/holds/{id}")).into_response()),
-    }
-}
-
-/// Shows the hold again with what was wrong; the reason that was typed is kept.
-async fn refused(
-    app: &App,
-    signed: &SignedIn,
-    id: &str,
-    error: DecideError,
-    reason: &str,
-) -> Result<Response, PageFailure> {
-    let failure = Failure::from(error);
-    if failure.status == StatusCode::UNAUTHORIZED {
-        // The session has ended while the form was read: it shows nothing any more.
-        return Err(failure.into());
-    }
-    hold_page(app, signed, id, failure.status, Some(failure.detail), reason).await
-}
-
-/// `POST /holds/decisions`
-pub async fn decide_many(
-    Visitor(signed): Visitor,
-    State(app): State<App>,
-    form: FormFields,
-) -> Result<Response, PageFailure> {
-    signed.check_csrf(form.text("csrf"))?;
-    // Both before anything is made of each item: a body has room for a hundred thousand of them, or for a long reason.
-    check_count(form.all("hold").count())?;
-    check_reason(form.text("reason"))?;
-    let (verdict, reason): (_, Arc<str>) = (verdict(&form)?, form.text("reason").into());
-    let item = |hold: &str| Item { hold: hold.to_owned(), verdict, reason: reason.clone(), code: None, digest: None };
-    let items: Vec<Item> = form.all("hold").map(item).collect();
-    if items.is_empty() {
-        return Err(Failure::bad_request("no hold was selected; tick some, then decide").into());
-    }
-    let holds: Vec<String> = items.iter().map(|item| item.hold.clone()).collect();
-    let answers = app.service.decide(&signed.who, items).await?;
-    let refused = holds.into_iter().zip(answers).filter_map(|(hold, answer)| Some((hold, answer.err()?)));
-    let refused: Vec<(String, String)> = refused.map(|(hold, error)| (hold, Failure::from(error).detail)).collect();
-    if refused.is_empty() {
-        return Ok(Redirect::to("/holds").into_response());
-    }
-    let done = form.all("hold").count() - refused.len();
-    Ok(render(StatusCode::CONFLICT, &RefusedPage::new(&signed, done, refused)))
+/// The reason of a form. Browsers send line breaks as two characters.
+fn said(form: &FormFields) -> String {
+    form.text("reason").replace("\r\n", "\n")
 }

@@ -23,10 +23,11 @@ use super::{
     session::{SignedIn, SignedWrite},
 };
 use crate::{
-    domain::{Hold, Stage, Verdict},
+    domain::{Filled, Hold, Stage, Verdict},
     service::{
         decide::Item,
-        read::{Detail, Line},
+        detail::{Detail, Happened, Taken},
+        read::Line,
     },
     store::{
         audit::Gap,
@@ -239,7 +240,10 @@ pub struct HoldDetail {
     rules: Vec<RuleReason>,
     requirement: Requirement,
     requirement_hash: Hash,
+    /// What is missing until it is approved, while it is pending.
     missing: Vec<Missing>,
+    /// Who stands for which factor; of what has ended, as it was then.
+    filled: Vec<Filled>,
     digest: Hash,
     components: Vec<String>,
     request: Option<CapturedRequest>,
@@ -259,6 +263,8 @@ pub struct HoldDetail {
     outcome: Option<&'static str>,
     /// Whether and why the reader cannot decide.
     hindrance: Option<String>,
+    /// What happened to it, with the numbers of the ledger.
+    history: Vec<Happened>,
 }
 
 #[derive(Serialize)]
@@ -285,9 +291,12 @@ struct DecisionLine {
     code: Option<String>,
     decided_at: u64,
     withdrawn_at: Option<u64>,
+    withdrawn_reason: Option<String>,
     /// The roles in which it counts no more, for good.
     lost: BTreeSet<String>,
     signed_in_at: u64,
+    /// Seconds from the first look at the hold; nothing where it was decided without one.
+    looked: Option<u64>,
 }
 
 impl From<Detail> for HoldDetail {
@@ -302,6 +311,8 @@ impl From<Detail> for HoldDetail {
             expires_at,
             rules: reasons.map(|(rule, (_, reason))| RuleReason { rule, reason }).collect(),
             missing: detail.missing.into_iter().map(|(role, approvals)| Missing { role, approvals }).collect(),
+            filled: detail.filled,
+            history: detail.history,
             id: hold.terms.id,
             group: hold.terms.group,
             agent: hold.terms.agent,
@@ -324,8 +335,11 @@ impl From<Detail> for HoldDetail {
     }
 }
 
-fn decision_line(decision: crate::store::holds::Decision) -> DecisionLine {
+fn decision_line(taken: Taken) -> DecisionLine {
+    let decision = taken.decision;
     DecisionLine {
+        withdrawn_reason: taken.withdrawn_reason,
+        looked: taken.looked,
         person: decision.person,
         name: decision.name,
         verdict: decision.verdict,

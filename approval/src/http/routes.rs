@@ -168,6 +168,7 @@ pub fn people(app: App) -> Router {
     router(people_routes())
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(session::same_origin))
+        .layer(middleware::from_fn(pages::shown_failures))
         .layer(middleware::from_fn(session::guard_answers))
         .layer(middleware::from_fn_with_state(app.clone(), figures::count))
         .with_state(app)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use holdgate_protocol::{
     Hash, b64url, from_b64url,
-    gateway::{Asked, CapturedRequest, FeedItem, FeedPage, HoldState, Outcome, StateAnswer, TaskAnswer},
+    gateway::{FeedItem, FeedPage, HoldState, StateAnswer, TaskAnswer},
 };
 use tokio::time::Instant;
 
@@ -15,10 +15,9 @@ use super::{
     who::{Gateway, GatewayError},
 };
 use crate::{
-    domain::{Accountability, Approval, Case, Hold, Refusal, Reviewer, Stage},
+    domain::{Accountability, Case, Hold, Stage},
     store::{
-        Connection, StoreError, attempts, feed,
-        holds::{self, Decision},
+        Connection, StoreError, feed, holds,
         list::{self, Filter, Listed, Place},
         people::Session,
         policy,
@@ -47,28 +46,6 @@ pub enum FeedError {
     Gateway(#[from] GatewayError),
     #[error("the cursor {after} is not one that this feed goes on from; take `/v1/state`")]
     Gone { after: u64 },
-}
-
-/// Everything about one hold that a reviewer sees.
-#[derive(Debug)]
-pub struct Detail {
-    pub hold: Hold,
-    pub captured: Option<CapturedRequest>,
-    pub agent_reason: Option<String>,
-    pub asked: Asked,
-    pub decisions: Vec<Decision>,
-    /// Role and number of approvals.
-    pub missing: Vec<(String, u32)>,
-    pub accountable: Accountability,
-    pub outcomes: Vec<Outcome>,
-    /// `reported` or `unknown`; nothing while one may still come.
-    pub outcome: Option<&'static str>,
-    /// Rule ids with the reason that the policy in force gives.
-    pub rules: Vec<(String, Option<String>)>,
-    /// Why the reader cannot decide at this moment.
-    pub hindrance: Option<Refusal>,
-    /// Whether the reader has an approval that can be taken back.
-    pub can_withdraw: bool,
 }
 
 /// A page of a list. It may have fewer holds than were asked for, or none, and yet be followed by others: where the reader does
@@ -256,63 +233,6 @@ impl Service {
             lines.push(Line { listed, missing });
         }
         Ok(lines)
-    }
-
-    /// Everything about one hold, and whether the reader can decide on it. `None` also where it is not theirs to see.
-    pub async fn detail(&self, id: &str, reader: &Session) -> Result<Option<Detail>, StoreError> {
-        let now = self.now();
-        let mut connection = self.store.read().await?;
-        let Some(hold) = holds::find(&mut connection, id).await? else { return Ok(None) };
-        let sight = Sight::of(&mut connection, &reader.person.id, now, self.settings.lasting).await?;
-        if !sight.sees(&mut connection, &hold).await? {
-            return Ok(None);
-        }
-        let hold = hold.at(now);
-        let captured = holds::captured(&mut connection, id, &self.keys().data).await?;
-        let agent_reason = holds::agent_reason(&mut connection, id).await?;
-        let asked = holds::asked(&mut connection, id).await?;
-        let decisions = holds::decisions(&mut connection, id).await?;
-        let outcomes = attempts::outcomes(&mut connection, id).await?;
-        let mut authority = Authority::at(now, self.settings.lasting);
-        let accountable = authority.accountable(&mut connection, &hold.terms).await?.clone();
-        let (person, signed_in_at) = (reader.person.id.clone(), reader.signed_in_at);
-        let roles = authority.roles(&mut connection, &person, &hold.terms).await?;
-        let mut approvals: Vec<Approval> = decisions.iter().filter_map(Decision::approval).collect();
-        authority.look_at(&mut connection, &mut approvals, &hold.terms).await?;
-        drop(connection);
-
-        let reviewer = Reviewer { person, roles, signed_in_at, unfit: reader.unfit };
-        let case = Case {
-            requirement: &hold.terms.requirement,
-            opened_at: hold.opened_at,
-            accountable: &accountable,
-            approvals: &approvals,
-            now,
-            fresh: self.settings.lasting.fresh,
-        };
-        let approved = approvals.iter().any(|approval| approval.person == reviewer.person);
-        let hindrance = case.may_decide(&reviewer).err().or(approved.then_some(Refusal::AlreadyDecided));
-        let can_withdraw = approved && matches!(hold.stage, Stage::Pending(_));
-        let missing = case.missing();
-        let published = self.store.policy();
-        let reason = |rule: &str| published.as_ref().and_then(|policy| policy.reason(rule)).map(ToOwned::to_owned);
-        let rules = hold.terms.rules.iter().map(|rule| (rule.id.clone(), reason(&rule.id))).collect();
-        let unknown = self.outcome_is_unknown(&hold.stage, outcomes.len());
-        let outcome = if unknown { Some("unknown") } else { (!outcomes.is_empty()).then_some("reported") };
-        Ok(Some(Detail {
-            hold,
-            captured,
-            agent_reason,
-            asked,
-            decisions,
-            missing,
-            accountable,
-            outcomes,
-            outcome,
-            rules,
-            hindrance,
-            can_withdraw,
-        }))
     }
 }
 

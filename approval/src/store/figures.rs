@@ -44,13 +44,14 @@ pub async fn holds(connection: &mut Connection, since: u64, limit: u32) -> Resul
     connection.rows(sql, values![since, limit]).await?.iter().map(counted).collect()
 }
 
-/// Decisions since a time, the newest first.
+/// Decisions since a time that were not withdrawn, the newest first.
 pub async fn decisions(connection: &mut Connection, since: u64, limit: u32) -> Result<Vec<Decided>, StoreError> {
     let sql =
         "SELECT d.person, p.name, d.verdict, d.decided_at - h.opened_at AS after, d.decided_at - v.first_at AS looked
                FROM decisions d JOIN persons p ON p.id = d.person JOIN holds h ON h.id = d.hold
                LEFT JOIN views v ON v.hold = d.hold AND v.person = d.person AND v.first_at <= d.decided_at
-               WHERE d.decided_at >= $1 AND d.verdict IN ('approve', 'deny') ORDER BY d.decided_at DESC LIMIT $2";
+               WHERE d.decided_at >= $1 AND d.verdict IN ('approve', 'deny')
+               AND NOT EXISTS (SELECT 1 FROM withdrawals w WHERE w.decision = d.number) ORDER BY d.decided_at DESC LIMIT $2";
     let decided = |row: &Row| {
         Ok(Decided {
             person: row.text("person")?,

@@ -19,7 +19,12 @@ pub async fn reference_in_force(connection: &mut Connection) -> Result<Option<Po
 /// The policy in force, read and ready.
 pub async fn in_force(connection: &mut Connection) -> Result<Option<Published>, StoreError> {
     let Some(PolicyRef { rev, .. }) = reference_in_force(connection).await? else { return Ok(None) };
-    let Some(text) = signed(connection, &rev).await? else { return Ok(None) };
+    published(connection, &rev).await
+}
+
+/// The policy of a revision, read and ready.
+pub async fn published(connection: &mut Connection, rev: &Hash) -> Result<Option<Published>, StoreError> {
+    let Some(text) = signed(connection, rev).await? else { return Ok(None) };
     let signed: SignedBundle = serde_json::from_str(&text)?;
     let bytes = from_b64url(&signed.bundle).ok_or(StoreError::Corrupt("bundles.signed"))?;
     Published::read(&bytes).map(Some).map_err(|_| StoreError::Corrupt("bundles.signed"))

@@ -81,7 +81,7 @@ async fn without_a_session_nothing_is_read_or_decided() {
             assert!(answer.header("location").starts_with("/signin"), "{path}");
         }
         let answer = world.post_form(&format!("/holds/{hold}/decisions"), cookie, "verdict=approve").await;
-        assert_eq!(answer.header("location"), "/signin");
+        assert_eq!(answer.header("location"), format!("/signin?next=/holds/{hold}"));
     }
     let alice = world.sign_in("alice").await;
     let two = format!("{}; holdgate_session=planted", alice.cookie);
@@ -102,7 +102,7 @@ async fn a_write_without_the_sessions_own_token_is_refused() {
             &format!("/holds/{hold}/withdraw"),
             "/signout",
         ] {
-            let form = format!("hold={hold}&verdict=approve&{csrf}");
+            let form = format!("hold={hold}&verdict=approve&confirmed=yes&{csrf}");
             assert_eq!(
                 world.post_form(path, &alice.cookie, &form).await.status,
                 StatusCode::FORBIDDEN,
@@ -275,6 +275,7 @@ async fn a_decision_whose_session_ends_while_it_is_read_does_not_count() {
         (format!("/api/holds/{hold}/withdraw"), json(json!({}))),
         (format!("/holds/{hold}/decisions"), "verdict=approve".to_owned()),
         ("/holds/decisions".to_owned(), format!("verdict=approve&hold={hold}")),
+        ("/holds/decisions".to_owned(), format!("verdict=approve&confirmed=yes&hold={hold}")),
         (format!("/holds/{hold}/revoke"), String::new()),
         (format!("/holds/{hold}/withdraw"), String::new()),
     ] {
@@ -292,8 +293,12 @@ async fn a_decision_whose_session_ends_while_it_is_read_does_not_count() {
         let body = if form { format!("csrf={}&{body}", alice.csrf) } else { body };
         sender.send(Bytes::from(body)).unwrap();
         let answer = answer.await.unwrap();
-        let (status, location) = if form { (303, "/signin") } else { (401, "") };
-        assert_eq!((answer.status.as_u16(), answer.header("location")), (status, location), "{path}");
+        let (status, location) = match path.strip_prefix(&format!("/holds/{hold}")) {
+            Some(_) => (303, format!("/signin?next=/holds/{hold}")),
+            None if form => (303, "/signin".to_owned()),
+            None => (401, String::new()),
+        };
+        assert_eq!((answer.status.as_u16(), answer.header("location")), (status, &*location), "{path}");
     }
     let alice = world.sign_in("alice").await;
     assert_eq!(alice.get(&format!("/api/holds/{hold}")).await.json()["state"], "pending");

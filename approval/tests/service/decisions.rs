@@ -21,7 +21,7 @@ async fn one_approval_approves_and_is_recorded_with_its_authority() {
     assert_eq!(detail["rules"][0]["reason"], "Because of why");
     let decision = json!({"person": "alice", "name": "Alice Archer", "verdict": "approve", "role": "iam",
                           "escalated": false, "reason": "looked at it", "code": null, "decided_at": NOW,
-                          "signed_in_at": NOW, "withdrawn_at": null, "lost": []});
+                          "signed_in_at": NOW, "withdrawn_at": null, "withdrawn_reason": null, "lost": [], "looked": null});
     assert_eq!(detail["decisions"], json!([decision]));
     let entries = ledger::page(&mut world.service.store.read().await.unwrap(), Some(&hold), 0, 9).await.unwrap();
     let kinds: Vec<_> = entries.iter().map(|entry| (entry.kind.as_str(), entry.decided_by.as_deref())).collect();

@@ -22,6 +22,8 @@ mod encryption;
 mod feed;
 #[path = "figures.rs"]
 mod figures;
+#[path = "hold_page.rs"]
+mod hold_page;
 #[path = "holds.rs"]
 mod holds;
 #[path = "keys.rs"]

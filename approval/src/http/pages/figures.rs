@@ -11,6 +11,7 @@ use super::{PageFailure, Visitor, render, views::Reader};
 use crate::{
     http::{
         App,
+        error::Failure,
         extract::Params,
         figures::{FigureParams, may_read_figures},
         text::{Html, grouped, line, moment, span},
@@ -50,12 +51,13 @@ struct RuleRow {
 pub async fn figures(
     Visitor(signed): Visitor,
     State(app): State<App>,
-    Params(ask): Params<FigureParams>,
+    ask: Result<Params<FigureParams>, Failure>,
 ) -> Result<Response, PageFailure> {
+    let Params(ask) = ask?;
     may_read_figures(&app, &signed).await?;
     let figures = app.service.figures(ask.since(app.service.now())).await?;
     let page = FiguresPage {
-        reader: Reader::new(&signed),
+        reader: Reader::of(&signed, &app).await?,
         since: moment(figures.since),
         complete: figures.complete,
         open: vec![
