@@ -3,6 +3,7 @@
 mod figures;
 mod hold;
 mod list;
+mod people;
 mod views;
 
 use askama::Template;
@@ -23,6 +24,7 @@ use crate::{domain::Verdict, random, service::who::Who};
 pub use figures::figures;
 pub use hold::{decide, detail, revoke, withdraw};
 pub use list::{decide_many, list};
+pub use people::{change_people, people};
 use views::{ErrorPage, FailedSignInPage, SignInPage, SignedInPage};
 
 /// A failure as a page.
@@ -123,7 +125,7 @@ fn sign_in_path(next: &str) -> String {
 /// Whether a path is one of the console's own pages, so that a link cannot lead a person elsewhere after the sign-in.
 pub(super) fn own_page(path: &str) -> bool {
     let plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
-    plain && (matches!(path, "/holds" | "/figures") || path.starts_with("/holds/")) && path.len() < 80
+    plain && (matches!(path, "/holds" | "/figures" | "/people") || path.starts_with("/holds/")) && path.len() < 80
 }
 
 /// `GET /`

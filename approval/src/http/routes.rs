@@ -125,6 +125,8 @@ fn reviewers_routes() -> Vec<Route> {
         on_limited("/holds/{id}/revoke", MAX_FORM, pages::revoke),
         on_limited("/holds/{id}/withdraw", MAX_FORM, pages::withdraw),
         on_get("/figures", pages::figures),
+        on_get("/people", pages::people),
+        on_limited("/people", MAX_FORM, pages::change_people),
         on_get("/api/session", people::session),
         on_limited("/api/sessions", MAX_SIGN_IN, people::sign_in),
         on_delete("/api/sessions/current", people::sign_out),

@@ -98,6 +98,7 @@ async fn a_write_without_the_sessions_own_token_is_refused() {
         for path in [
             &page,
             "/holds/decisions",
+            "/people",
             &format!("/holds/{hold}/revoke"),
             &format!("/holds/{hold}/withdraw"),
             "/signout",
@@ -314,7 +315,7 @@ async fn a_form_with_too_much_in_it_is_refused_before_anything_is_made_of_it() {
     };
     assert_eq!(post("/holds/decisions", &"hold=x&".repeat(5001)).await, 400);
     assert_eq!(post("/holds/decisions", &format!("hold=x&reason={}", "r".repeat(2001))).await, 422);
-    for path in ["/holds/decisions", "/holds/x/decisions", "/holds/x/revoke", "/holds/x/withdraw"] {
+    for path in ["/holds/decisions", "/holds/x/decisions", "/holds/x/revoke", "/holds/x/withdraw", "/people"] {
         assert_eq!(post(path, &"a&".repeat(200_000)).await, 413, "{path}");
     }
     for path in ["/signin", "/signout"] {

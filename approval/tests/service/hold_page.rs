@@ -332,6 +332,7 @@ async fn a_browser_that_asks_for_pages_gets_pages() {
         ("GET", "/nowhere", 404),
         ("GET", decisions.as_str(), 405),
         ("GET", "/holds?state=nonsense", 400),
+        ("GET", "/people?nonsense=1", 400),
         ("GET", "/holds/nowhere", 404),
         ("POST", "/holds/decisions", 415),
     ] {
@@ -347,13 +348,13 @@ async fn a_browser_that_asks_for_pages_gets_pages() {
 }
 
 #[tokio::test]
-async fn only_those_see_the_way_to_figures_whose_they_are() {
+async fn only_those_see_the_way_to_figures_and_people_whose_they_are() {
     let world = World::new().await;
-    let menu = async |person: &str| world.sign_in(person).await.get("/holds").await.text.contains("href=\"/figures\"");
+    let menu = async |person: &str| world.sign_in(person).await.get("/holds").await.text.contains("href=\"/people\"");
     assert_eq!([menu("alice").await, menu("ann").await, menu("audra").await], [false, true, true]);
     // A session that has ended leads back to where its form was.
     let alice = world.sign_in("alice").await;
     world.service.sign_out(&Who::with_token(alice.cookie.split_once('=').unwrap().1)).await.unwrap();
-    let answer = world.post_form("/holds/x/revoke", &alice.cookie, "").await;
-    assert_eq!(answer.header("location"), "/signin?next=/holds/x");
+    let answer = world.post_form("/people", &alice.cookie, "what=grant").await;
+    assert_eq!(answer.header("location"), "/signin?next=/people");
 }

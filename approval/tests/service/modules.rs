@@ -54,6 +54,8 @@ mod openapi;
 mod operations;
 #[path = "people.rs"]
 mod people;
+#[path = "people_page.rs"]
+mod people_page;
 #[path = "policy.rs"]
 mod policy;
 #[path = "problems.rs"]

@@ -11,7 +11,7 @@ use crate::support::{Answer, World, send};
 const PEOPLE: [&str; 5] = ["carol", "alice", "audra", "ann", "olivia"];
 
 /// Of each route that people read: who is let in. What is not theirs is refused with 403, or is not there.
-const READERS: [(&str, &[&str]); 25] = [
+const READERS: [(&str, &[&str]); 26] = [
     ("session", &PEOPLE),
     ("listHolds", &PEOPLE),
     ("holdDetail", &["alice", "audra", "olivia"]),
@@ -35,6 +35,7 @@ const READERS: [(&str, &[&str]); 25] = [
     ("notices", &["audra", "ann"]),
     ("holdsPage", &PEOPLE),
     ("figuresPage", &["audra", "ann"]),
+    ("peoplePage", &["audra", "ann"]),
     ("holdPage", &["alice", "audra", "olivia"]),
     ("currentBundle", &[]),
 ];
