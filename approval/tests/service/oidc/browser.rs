@@ -254,7 +254,8 @@ async fn sign_in_leads_to_pages_of_this_service_only() {
     let visit = visit(&world, &idp, &mut alice, "alice", "/signin/oidc", "").await;
     let tampered = format!("{}https://evil.example", visit.cookie);
     let answer = world.get(&visit.back, &tampered).await;
-    assert!(answer.text.contains("content=\"0; url=/holds\""), "{}", answer.text);
+    assert!(answer.text.contains("belongs to no sign-in that this browser began"), "{}", answer.text);
+    assert!(!answer.text.contains("evil.example") && cookie(&answer, "holdgate_session").is_none());
 }
 
 #[tokio::test]
