@@ -167,7 +167,7 @@ async fn a_list_tells_nothing_of_what_its_reader_does_not_see() {
             let page = carol.get(&format!("/api/holds?limit={limit}&{query}")).await.json();
             assert_eq!(page, serde_json::json!({"items": [], "next": null, "total": 0}), "{query} by {limit}");
             let page = carol.get(&format!("/holds?limit={limit}&{query}")).await;
-            assert!(page.status == 200 && !page.text.contains("after="), "{query} by {limit}");
+            assert!(page.status == 200 && !page.text.contains("Next page"), "{query} by {limit}");
         }
     }
     world.service.store.write(Copies { hold, number: u64::from(LOOKED_AT) + 5 }).await.unwrap();

@@ -56,6 +56,8 @@ pub struct Ask {
     group: String,
     method: String,
     path: String,
+    opened_after: Option<u64>,
+    opened_before: Option<u64>,
 }
 
 impl Ask {
@@ -68,7 +70,8 @@ impl Ask {
             group: given(&self.group),
             method: given(&self.method),
             path: given(&self.path),
-            ..Filter::default()
+            opened_after: self.opened_after,
+            opened_before: self.opened_before,
         }
     }
 
@@ -77,6 +80,8 @@ impl Ask {
         let parts = self.parts().into_iter().map(|(name, text)| (name, text.trim()));
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(parts.filter(|(_, text)| !text.is_empty()));
+        let times = [("opened_after", self.opened_after), ("opened_before", self.opened_before)];
+        query.extend_pairs(times.into_iter().filter_map(|(name, time)| Some((name, time?.to_string()))));
         query.finish()
     }
 
