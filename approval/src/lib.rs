@@ -15,4 +15,4 @@ pub mod random;
 pub mod sealing;
 pub mod service;
 pub mod store;
-mod yaml;
+pub mod yaml;
