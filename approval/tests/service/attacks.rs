@@ -342,8 +342,8 @@ async fn what_no_account_can_be_called_and_no_password_can_be_counts_for_nothing
 #[tokio::test]
 async fn of_many_sign_ins_at_once_only_some_may_wait() {
     let world = World::new().await;
-    // One that is as costly to check as those that are set here.
-    let hash = holdgate_approval::service::accounts::hash_password("another one").unwrap();
+    // One that takes longer to check than it takes to ask for it a hundred times.
+    let hash = crate::support::password_hash(2048);
     let set = holdgate_approval::service::accounts::SetPassword { person: "carol".into(), hash, now: NOW };
     world.service.store.write(set).await.unwrap();
     let at_once = (0..100).map(|_| {

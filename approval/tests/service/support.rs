@@ -172,9 +172,10 @@ groups:
   - {id: nobody, name: Empty team, members: []}
 "#;
 
-fn cheap_hash() -> String {
+/// The hash of [`PASSWORD`] that takes so much memory to check, in KiB, and so long.
+pub fn password_hash(memory: u32) -> String {
     use argon2::{Algorithm, Argon2, Params, Version, password_hash::PasswordHasher as _};
-    let params = Params::new(Params::MIN_M_COST, 1, 1, None).unwrap();
+    let params = Params::new(memory, 1, 1, None).unwrap();
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params).hash_password(PASSWORD.as_bytes()).unwrap().to_string()
 }
 
@@ -199,7 +200,9 @@ impl World {
             now: NOW,
         };
         store.write(make).await.unwrap();
-        let directory = Directory::parse(&DIRECTORY.replace("HASH", &format!("{:?}", cheap_hash()))).unwrap();
+        let directory =
+            Directory::parse(&DIRECTORY.replace("HASH", &format!("{:?}", password_hash(argon2::Params::MIN_M_COST))))
+                .unwrap();
         store.write(Import { directory, now: NOW }).await.unwrap();
         for (kind, name) in [(Kind::Gateway, "edge"), (Kind::Gateway, "other"), (Kind::Publisher, "ci")] {
             let hash = Hash::of(format!("{name}-credential").as_bytes());
