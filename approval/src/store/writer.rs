@@ -1,5 +1,5 @@
-//! The one writer: takes all commands that wait, runs them in one transaction, undoes alone what a command that refuses has written, and answers after
-//! the commit. One commit for many commands is what carries thousands of holds that arrive at once.
+//! The one writer: takes all commands that wait, runs them in one transaction, undoes alone what a command that refuses has
+//! written, and answers after the commit. One commit for many commands is what carries thousands of holds that arrive at once.
 
 use std::{
     collections::BTreeMap,
@@ -92,9 +92,14 @@ impl Tx {
     /// Writes what was opened in this transaction, and sees to it that a refusal undoes what is written from here on. Commands
     /// that only open call it before they look for what others may have opened, or write anything themselves.
     pub async fn flush(&mut self) -> Result<(), StoreError> {
-        let written = self.write_opened().await;
-        self.broken |= written.is_err();
-        written?;
+        let begun = self.begin_to_write().await;
+        // What others have opened is lost, and not with the command alone.
+        self.broken |= begun.is_err();
+        begun
+    }
+
+    async fn begin_to_write(&mut self) -> Result<(), StoreError> {
+        self.write_opened().await?;
         if self.undo == Undo::Nothing {
             statement(self, "SAVEPOINT command").await?;
             self.undo = Undo::Savepoint;
@@ -303,7 +308,9 @@ async fn transaction(store: &dyn Store, tx: &mut Tx, jobs: &mut [Box<dyn Job>]) 
             tx.forget_since(mark);
         }
         match (tx.undo, stays) {
-            (Undo::Nothing, _) | (Undo::Transaction, true) => {}
+            (Undo::Nothing | Undo::Transaction, true) => {}
+            // Where it was the database that refused, PostgreSQL takes no further statement, and ends in silence with nothing kept.
+            (Undo::Nothing, false) => statement(tx, "SELECT 1").await?,
             (Undo::Transaction, false) => return statement(tx, "ROLLBACK").await,
             (Undo::Savepoint, stays) => {
                 if !stays {

@@ -100,6 +100,42 @@ async fn a_command_that_fails_leaves_nothing_and_its_neighbours_stay() {
     crate::ledger::verify(&world.url).await;
 }
 
+/// As an opening whose first question the database refuses.
+struct Refused;
+
+impl Command for Refused {
+    type Answer = ();
+    type Error = StoreError;
+    const OPENS: bool = true;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.execute("SELECT 1 FROM no_such_table", vec![]).await.map(|_| ())
+    }
+}
+
+struct Join(&'static str);
+
+impl Command for Join {
+    type Answer = ();
+    type Error = StoreError;
+
+    async fn run(self, tx: &mut Tx) -> Result<(), StoreError> {
+        tx.count_joined(self.0, NOW).await
+    }
+}
+
+#[tokio::test]
+async fn what_was_answered_was_kept_whatever_the_database_refused_beside() {
+    let world = World::new().await;
+    let store = &world.service.store;
+    // As a rule the first is alone in its transaction, and the others share one.
+    let (first, joined, refused, last) =
+        tokio::join!(store.write(Join("a")), store.write(Join("b")), store.write(Refused), store.write(Join("c")));
+    assert!(refused.is_err());
+    let answered = [first, joined, last].iter().filter(|answer| answer.is_ok()).count() as u64;
+    assert_eq!(world.number("SELECT count(*) AS n FROM quota_joined").await, answered);
+}
+
 #[tokio::test]
 async fn two_stores_on_one_file_share_one_order() {
     let world = World::new().await;
