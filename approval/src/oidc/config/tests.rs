@@ -67,9 +67,9 @@ fn plain_http_is_for_loopback_only() {
 }
 
 #[test]
-fn file_in_the_readme_is_read() {
-    let readme = include_str!("../../../../README.md");
-    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+fn file_in_the_guide_is_read() {
+    let guide = include_str!("../../../README.md");
+    let blocks = guide.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
     let block = blocks.into_iter().find(|block| block.contains("client_id")).unwrap();
     assert!(parse(block).unwrap_err().contains("`OIDC_SECRET` is not set"));
     let config = parse(&block.replace("client_secret_env: OIDC_SECRET", "client_secret_file: secret")).unwrap();
