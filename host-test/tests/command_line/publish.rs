@@ -88,10 +88,14 @@ fn publishing_needs_an_address_a_credential_and_a_service() {
     place.succeeds("build demo.yaml --out demo.json --sign k.jwk");
     let expected = "set HOLDGATE_PUBLISHER_CREDENTIAL to what `holdgate-approval publisher add` printed\n";
     place.fails("publish demo.json --to http://127.0.0.1:1", 2, expected);
-    let outcome = place.run_with("publish demo.json --to https://x.example", Some("c"));
-    let expected = "`https://x.example` is not `http://` on this machine: the credential does not cross a network in clear \
-                    text; run this where the service runs, or through a tunnel that ends here\n";
-    assert_eq!((outcome.code, outcome.stderr.as_str()), (2, expected));
+    for address in ["http://x.example", "ftp://127.0.0.1", "https://user@127.0.0.1", "https://"] {
+        let outcome = place.run_with(&format!("publish demo.json --to {address}"), Some("c"));
+        let expected = format!(
+            "`{address}` is neither `https://` nor `http://` on this machine: a credential does not cross a network in clear \
+             text; put TLS in front of the service, or run this where it runs\n"
+        );
+        assert_eq!((outcome.code, outcome.stderr), (2, expected));
+    }
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let outcome = place.run_with(&format!("publish demo.json --to http://{free}"), Some("c"));
     assert_eq!(outcome.code, 2);
