@@ -341,18 +341,23 @@ async fn what_no_account_can_be_called_and_no_password_can_be_counts_for_nothing
 
 #[tokio::test]
 async fn of_many_sign_ins_at_once_only_some_may_wait() {
-    let world = World::new().await;
-    // One that takes longer to check than it takes to ask for it a hundred times.
-    let hash = crate::support::password_hash(2048);
-    let set = holdgate_approval::service::accounts::SetPassword { person: "carol".into(), hash, now: NOW };
-    world.service.store.write(set).await.unwrap();
-    let at_once = (0..100).map(|_| {
-        let service = world.service.clone();
-        tokio::spawn(async move { service.sign_in("carol", "guess").await.unwrap_err().to_string() })
-    });
-    let mut turned_away = 0;
-    for answer in at_once.collect::<Vec<_>>() {
-        turned_away += usize::from(answer.await.unwrap().starts_with("too many people sign in"));
+    // One that takes longer to check than it takes to ask for it a hundred times, however slow the machine is at that.
+    let (mut world, mut turned_away) = (World::new().await, 0);
+    for cost in [2048, 16 * 1024, 64 * 1024] {
+        world = World::new().await;
+        let hash = crate::support::password_hash(cost);
+        let set = holdgate_approval::service::accounts::SetPassword { person: "carol".into(), hash, now: NOW };
+        world.service.store.write(set).await.unwrap();
+        let at_once = (0..100).map(|_| {
+            let service = world.service.clone();
+            tokio::spawn(async move { service.sign_in("carol", "guess").await.unwrap_err().to_string() })
+        });
+        for answer in at_once.collect::<Vec<_>>() {
+            turned_away += usize::from(answer.await.unwrap().starts_with("too many people sign in"));
+        }
+        if turned_away > 0 {
+            break;
+        }
     }
     assert!((1..=66).contains(&turned_away), "{turned_away}");
     let form = world.get("/signin", "").await;
